@@ -1,0 +1,133 @@
+"""A config becomes the typed parts of an experiment. No data is opened and no device is touched."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vu_jax.build import build, check, nearest
+from vu_jax.config import find_module, plain
+from vu_jax.data.augment import Pixels
+from vu_jax.data.clips import Clip
+from vu_jax.data.loader import Loader
+from vu_jax.errors import UserError
+from vu_jax.glossary import CountOrZero
+from vu_jax.net import Net
+from vu_jax.train.loop import Train
+from vu_jax.train.optim import Optim, optimizer
+
+SECTIONS = ("seed", "data", "clip", "pixels", "loader", "model", "task", "optim", "train")
+NAMED = {"data": "Options", "model": "Model", "task": "Task"}
+PLAIN = {"clip": Clip, "pixels": Pixels, "loader": Loader, "optim": Optim, "train": Train}
+
+
+@dataclass(frozen=True)
+class Experiment:
+  """The parts of one run; `names` holds the file names of data, model and task."""
+
+  seed: int
+  names: Mapping[str, str]
+  data: Any
+  clip: Clip
+  pixels: Pixels
+  loader: Loader
+  model: nn.Module
+  task: Any
+  optim: Optim
+  train: Train
+
+  def resolved(self) -> dict[str, Any]:
+    """Every value of every part, defaults included: what `config.json` holds."""
+    parts = {k: plain(getattr(self, k)) for k in SECTIONS}
+    for kind, name in self.names.items():
+      parts[kind] = {"name": name, **parts[kind]}
+    del parts["task"]["num_classes"]  # the dataset's to say
+    return parts
+
+  def for_classes(self, num_classes: int) -> "Experiment":
+    """The same experiment, with the task sized by the dataset's labels."""
+    return dataclasses.replace(self, task=dataclasses.replace(self.task, num_classes=num_classes))
+
+  def net(self) -> Net:
+    return Net(self.model, self.task.head(), self.pixels.mean, self.pixels.std)
+
+  def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a global batch."""
+    size, side = self.loader.batch_size, self.pixels.crop
+    shape = jax.ShapeDtypeStruct
+    return {
+      "video": shape((size, self.clip.num_frames, side, side, 3), jnp.uint8),
+      "label": shape((size,), jnp.int32),
+      "index": shape((size,), jnp.int32),
+      "mask": shape((size,), jnp.float32),
+    }
+
+  def empty_batch(self) -> dict[str, np.ndarray]:
+    """A batch of this host with nothing in it, to initialise from."""
+    return {k: np.zeros(s.shape, s.dtype) for k, s in self.batch_shapes().items()}
+
+
+def assemble(config: Mapping[str, Any]) -> Experiment:
+  """Builds every part, strictly.
+
+  Args:
+    config: a `ConfigDict`, or the dict of a run's config.json.
+
+  Raises:
+    UserError: a section or key that does not exist, a missing one, a wrong type or value, or a clip that the model
+      cannot take.
+  """
+  for key in config:
+    if key not in SECTIONS:
+      known = ", ".join(SECTIONS)
+      raise UserError(f"config.{key}: unknown section{nearest(key, list(SECTIONS))} (sections: {known})")
+  parts: dict[str, Any] = {k: build(cls, _section(config, k), f"config.{k}") for k, cls in PLAIN.items()}
+  names = {}
+  for kind, attribute in NAMED.items():
+    section = _section(config, kind)
+    if not isinstance(section.get("name"), str):
+      raise UserError(f'config.{kind}.name is missing: name a file, such as {kind} = dict(name="...")')
+    names[kind] = str(section["name"])
+    cls = getattr(find_module(kind, names[kind]), attribute)
+    given = {"num_classes": 2} if kind == "task" else {}
+    parts[kind] = build(cls, section, f"config.{kind}", **given)
+  seed = check(config.get("seed", 0), CountOrZero, "config.seed")
+  experiment = Experiment(seed=seed, names=names, **parts)
+  optimizer(experiment.optim, experiment.train.steps)
+  check_shapes(experiment)
+  return experiment
+
+
+def check_shapes(experiment: Experiment) -> None:
+  """Traces the network on the configured clip without computing; raises UserError if it cannot take it."""
+  batch = experiment.batch_shapes()
+  try:
+    jax.eval_shape(lambda b: experiment.net().init(jax.random.key(0), b, train=False), batch)
+  except UserError:
+    raise
+  except (TypeError, ValueError, ZeroDivisionError) as error:
+    shape = batch["video"].shape
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    raise UserError(
+      f"model {experiment.names['model']} cannot take clips of {shape[1]} frames of {shape[2]}x{shape[3]} px "
+      f"(config.clip.num_frames, config.pixels.crop): {reason}"
+    ) from error
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+  section = config.get(name, {})
+  if not hasattr(section, "items"):
+    raise UserError(f"config.{name} = {section!r}: must be a section of keys")
+  return section
+
+
+def run_name(config_path: str) -> str:
+  """configs/x.py:large -> x_large: the default name of a run."""
+  file, _, arg = config_path.partition(":")
+  return pathlib.Path(file).stem + (f"_{arg}" if arg else "")

@@ -1,0 +1,73 @@
+"""What all programs share: arguments, one clear line for bad input, and exit codes."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from vu_jax.build import nearest
+from vu_jax.data.prepare import default_data_dir
+from vu_jax.errors import UserError
+
+PREFIX = "--config."
+
+
+def console() -> Console:
+  """The terminal; wide enough for one line per record when it is a file."""
+  found = Console(highlight=False)
+  return found if found.is_terminal else Console(highlight=False, width=160)
+
+
+def run(main: Callable[[], None]) -> None:
+  """Calls a program; a user's mistake ends it with one line and exit code 2, an interruption with 130."""
+  try:
+    main()
+  except UserError as error:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    sys.exit(2)
+  except KeyboardInterrupt:
+    print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+    sys.exit(130)
+
+
+class Arguments(argparse.ArgumentParser):
+  """argparse whose mistakes are UserErrors, and which passes `--config.KEY=VALUE` through as overrides."""
+
+  def error(self, message: str) -> None:  # type: ignore[override]
+    raise UserError(f"{message} (see --help)")
+
+  def add_data_dir(self) -> None:
+    text = "where prepared datasets are kept (default: $VU_JAX_DATA, else ~/.cache/vu_jax)"
+    self.add_argument("--data_dir", type=pathlib.Path, default=default_data_dir(), help=text)
+
+  def add_config(self) -> None:
+    text = "experiment file, such as configs/motion_convlstm.py; --config.KEY=VALUE overrides one of its values"
+    self.add_argument("--config", required=True, metavar="FILE", help=text)
+
+  def read(self) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Arguments and overrides from the command line."""
+    rest, overrides = split_overrides(sys.argv[1:])
+    args, unknown = self.parse_known_args(rest)
+    if unknown:
+      known = [o for a in self._actions for o in a.option_strings]
+      raise UserError(f"unknown argument {unknown[0]}{nearest(unknown[0], known)} (see --help)")
+    return args, overrides
+
+
+def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+  """Takes `--config.a.b=v` and `--config.a.b v` out of the arguments."""
+  rest, overrides = [], {}
+  words = iter(argv)
+  for word in words:
+    if not word.startswith(PREFIX):
+      rest.append(word)
+      continue
+    key, equals, value = word.removeprefix(PREFIX).partition("=")
+    if not equals:
+      value = next(words, "--")
+      if value.startswith("--"):
+        raise UserError(f"{word} has no value: write {word}=VALUE")
+    overrides[key] = value
+  return rest, overrides

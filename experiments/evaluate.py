@@ -1,0 +1,41 @@
+"""Evaluates a run again, on any of its dataset's splits, and renews its records and report.
+
+python -m experiments.evaluate --run=runs/NAME [--split=test]
+"""
+
+import pathlib
+
+from experiments.cli import Arguments, console, run
+from experiments.outcome import final_split, finish, read_result
+from experiments.plan import enable_compile_cache
+from experiments.trained import open_run
+from vu_jax.data.prepare import FACTS, check_split, default_data_dir, read_facts
+from vu_jax.errors import UserError
+from vu_jax.report.page import write_report
+
+
+def main() -> None:
+  parser = Arguments(prog="experiments.evaluate", description=__doc__.splitlines()[0])
+  parser.add_argument("--run", type=pathlib.Path, required=True, help="run directory")
+  parser.add_argument("--split", help="split of the run's dataset (default: test, else the run's eval_split)")
+  args, overrides = parser.read()
+  if overrides:
+    raise UserError(f"--config.{next(iter(overrides))}: a run is evaluated with the config that it was trained with")
+  screen = console()
+  trained = open_run(args.run)
+  if not (trained.directory / FACTS).is_file():
+    raise UserError(
+      f"--run={args.run}: its dataset is gone from {trained.directory}; launch or prepare builds it again"
+    )
+  facts = read_facts(trained.directory)
+  split = args.split or final_split(facts["splits"], trained.experiment.train.eval_split)
+  check_split(facts, split, "--split")
+  enable_compile_cache(default_data_dir())
+  finish(trained, args.run, split, {}, screen)
+  write_report(args.run)
+  screen.print(split, {k: round(v, 4) for k, v in read_result(args.run)[split].items()})
+  screen.print(f"report: {args.run / 'report.html'}   figures: {args.run / 'result.json'}")
+
+
+if __name__ == "__main__":
+  run(main)

@@ -1,0 +1,71 @@
+"""What a run is about to do, printed before it starts: model, cost, data, device, place."""
+
+import pathlib
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from rich.console import Console
+
+from experiments.assemble import Experiment
+
+
+def announce(
+  experiment: Experiment,
+  facts: dict[str, Any],
+  workdir: pathlib.Path,
+  mesh: Mesh,
+  init: Any,
+  train_step: Any,
+  screen: Console,
+) -> Any:
+  """Compiles the training step, prints what it costs, and returns it compiled."""
+  shapes = experiment.batch_shapes()
+  state = jax.eval_shape(lambda b: init(b, experiment.seed), shapes)
+  compiled = train_step.lower(state, shapes).compile()
+  size, steps = experiment.loader.batch_size, experiment.train.steps
+  clips = facts["splits"]["train"]["clips"]
+  stored = sum(s["bytes"] for s in facts["splits"].values())
+  cost = forward_flops(experiment)
+  video = shapes["video"].shape
+  names = experiment.names
+  lines = {
+    "model": f"{names['model']} ({experiment.model.dtype}), {parameters(state.params):,} parameters, "
+    f"{cost / 1e9:.3g} GFLOP per clip forward",
+    "clips": f"{video[1]} frames of {video[2]}x{video[3]} px, {experiment.clip.sampling}",
+    "data": f"{names['data']}: {clips} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
+    "training": f"{steps} steps of {size} clips = {steps * size / clips:.1f} epochs, {experiment.optim.method}",
+    "device": f"{mesh.size} x {mesh.devices.flat[0].device_kind}, {memory(compiled)} for the step",
+    "output": str(workdir),
+  }
+  for name, text in lines.items():
+    screen.print(f"{name:>9}  {text}", markup=False)
+  return compiled
+
+
+def parameters(params: Any) -> int:
+  """Number of trained values."""
+  return sum(p.size for p in jax.tree.leaves(params))
+
+
+def forward_flops(experiment: Experiment) -> float:
+  """Floating-point operations of one clip's forward pass, as XLA counts them; a multiply-add is two."""
+  shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype), experiment.batch_shapes())
+  net = experiment.net()
+  variables = jax.eval_shape(lambda b: net.init(jax.random.key(0), b, train=False), shapes)
+  lowered = jax.jit(lambda v, b: net.apply(v, b, train=False)).lower(variables, shapes)
+  return float((lowered.cost_analysis() or {}).get("flops", float("nan")))
+
+
+def memory(compiled: Any) -> str:
+  """Peak memory estimate of a compiled step per device: arguments, results and intermediates."""
+  found = compiled.memory_analysis()
+  if found is None:
+    return "memory unknown"
+  total = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+  return f"about {(total - found.alias_size_in_bytes) / 2**20:.0f} MiB"
+
+
+def enable_compile_cache(data_dir: pathlib.Path) -> None:
+  """Keeps compiled programs between runs, so that a second start compiles nothing."""
+  jax.config.update("jax_compilation_cache_dir", str(data_dir / "xla"))

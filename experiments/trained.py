@@ -1,0 +1,84 @@
+"""Opens a run directory: the experiment, its labels, and the newest state."""
+
+import json
+import pathlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from experiments.assemble import Experiment, assemble
+from vu_jax.checkpoint import Checkpoints
+from vu_jax.errors import UserError
+from vu_jax.train.mesh import check_batch_size, data_mesh, replicated
+from vu_jax.train.optim import optimizer
+from vu_jax.train.step import compile_steps
+
+DATASET = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+  """A trained run, ready to evaluate.
+
+  Fields:
+    directory: of the prepared dataset. labels: names by index. short_side_px: of the stored frames.
+    eval_step: (state, batch) -> (masked sums, outputs).
+  """
+
+  experiment: Experiment
+  mesh: Mesh
+  state: Any
+  eval_step: Any
+  directory: pathlib.Path
+  labels: list[str]
+  short_side_px: int
+
+
+def note_dataset(workdir: pathlib.Path, directory: pathlib.Path, facts: dict[str, Any]) -> None:
+  """Writes what later programs need of the dataset, so that a run can predict without it."""
+  about = {
+    "directory": str(directory.resolve()),
+    "labels": facts["labels"],
+    "short_side_px": short_side(facts),
+  }
+  (workdir / DATASET).write_text(json.dumps(about, indent=2))
+
+
+def short_side(facts: dict[str, Any]) -> int:
+  """The most frequent short side of the stored training frames [px]."""
+  sides: Counter[int] = Counter()
+  for size, count in facts["splits"]["train"]["sizes_px"]:
+    sides[min(map(int, size.split("x")))] += count
+  return sides.most_common(1)[0][0]
+
+
+def open_run(run: pathlib.Path, batch_size: int | None = None) -> Trained:
+  """Restores the newest checkpoint of a run on this machine's devices.
+
+  Raises:
+    UserError: not a run directory, or a run without a checkpoint.
+  """
+  if not (run / "config.json").is_file() or not (run / DATASET).is_file():
+    raise UserError(f"--run={run}: not a run directory (it has no config.json); launch makes one, such as runs/NAME")
+  about = json.loads((run / DATASET).read_text())
+  config = json.loads((run / "config.json").read_text())
+  if batch_size:
+    config["loader"]["batch_size"] = batch_size
+  experiment = assemble(config).for_classes(len(about["labels"]))
+  mesh = data_mesh()
+  check_batch_size(mesh, experiment.loader.batch_size)
+  tx = optimizer(experiment.optim, experiment.train.steps)
+  init, _, eval_step = compile_steps(mesh, experiment.net(), experiment.task, tx)
+  shapes = jax.eval_shape(lambda b: init(b, experiment.seed), experiment.batch_shapes())
+  whole = replicated(mesh)
+  shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=whole), shapes)
+  checkpoints = Checkpoints(run)
+  if checkpoints.latest() is None:
+    raise UserError(f"--run={run}: has no checkpoint yet; continue it with the launch command that began it")
+  state = checkpoints.restore(shapes)
+  checkpoints.close()
+  directory = pathlib.Path(about["directory"])
+  return Trained(experiment, mesh, state, eval_step, directory, about["labels"], about["short_side_px"])

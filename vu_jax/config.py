@@ -1,0 +1,137 @@
+"""CONFIG: an experiment file and what was typed beside it become one config; its JSON, hash and difference.
+
+`build.build` then turns each section into an object, strictly. Nothing below the programs reads a config.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import pathlib
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vu_jax.build import Text, nearest, parse
+from vu_jax.errors import UserError
+
+PACKAGES = {"model": "vu_jax.models", "task": "vu_jax.tasks", "data": "vu_jax.data.builders"}
+
+
+def load(path: str, overrides: Mapping[str, str]) -> ConfigDict:
+  """Runs `get_config` of an experiment file and applies what was typed on the command line.
+
+  Args:
+    path: of the file; text after a colon is passed to `get_config`, as in `configs/x.py:large`.
+    overrides: dotted key -> typed text, such as {"optim.lr_peak": "3e-4"}. A key that the file leaves out may be
+      given too: `build` knows whether it exists.
+
+  Raises:
+    UserError: no such file, no `get_config` in it, or a text that cannot be a value of its key.
+  """
+  file, _, arg = path.partition(":")
+  config = _get_config(pathlib.Path(file))(arg) if arg else _get_config(pathlib.Path(file))()
+  config.unlock()
+  for key, text in overrides.items():
+    _override(config, key, text)
+  return config.lock()
+
+
+def _get_config(file: pathlib.Path) -> Callable[..., ConfigDict]:
+  if not file.is_file():
+    near = nearest(file.stem, [f.stem for f in file.parent.glob("*.py")])
+    raise UserError(f"--config={file}: no such file{near}")
+  spec = importlib.util.spec_from_file_location(file.stem, file)
+  if spec is None or spec.loader is None:
+    raise UserError(f"--config={file}: not a Python file")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, "get_config"):
+    raise UserError(f"--config={file}: defines no get_config()")
+  return module.get_config
+
+
+def _override(config: ConfigDict, key: str, text: str) -> None:
+  *sections, last = key.split(".")
+  for i, section in enumerate(sections):
+    if not isinstance(config.get(section), ConfigDict):
+      known = [k for k, v in config.items() if isinstance(v, ConfigDict)]
+      raise UserError(f"--config.{key}: there is no section {'.'.join(sections[: i + 1])}{nearest(section, known)}")
+    config = config[section]
+  if last in config and not isinstance(config[last], ConfigDict):
+    config[last] = parse(text, config.get_type(last), f"config.{key}")  # in place, so that references follow
+  elif last in config:
+    raise UserError(
+      f"--config.{key}: is a section; give one of its keys, such as --config.{key}.{next(iter(config[last]))}"
+    )
+  else:
+    config[last] = Text(text)
+
+
+def find_module(kind: str, name: str) -> types.ModuleType:
+  """Imports the file that a config names: `model.name = "s3d"` means `vu_jax/models/s3d.py`.
+
+  Args:
+    kind: "model", "task" or "data".
+    name: a file of that folder without its ending, or the dotted path of a module of the user's own.
+
+  Raises:
+    UserError: no such file; the nearest name and all names are given.
+  """
+  package = PACKAGES[kind]
+  path = name if "." in name else f"{package}.{name}"
+  try:
+    return importlib.import_module(path)
+  except ModuleNotFoundError as error:
+    if error.name is None or not (path == error.name or path.startswith(error.name + ".")):
+      raise  # the file exists; something that it imports does not
+    known = names(kind)
+    raise UserError(
+      f'config.{kind}.name = "{name}": no module {path}{nearest(name, known)} (there are {", ".join(known)})'
+    ) from None
+
+
+def names(kind: str) -> list[str]:
+  """The names that `config.<kind>.name` may take: the files of that folder."""
+  spec = importlib.util.find_spec(PACKAGES[kind])
+  folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+  files = [f for folder in folders for f in pathlib.Path(folder).glob("*.py")]
+  return sorted(f.stem for f in files if not f.stem.startswith("_"))
+
+
+def plain(tree: Any) -> Any:
+  """Nested dicts, lists and plain values of a config or of dataclasses, ready for JSON."""
+  if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+    shown = [f.name for f in dataclasses.fields(tree) if f.init and f.name not in ("parent", "name")]
+    return {k: plain(getattr(tree, k)) for k in shown}
+  if isinstance(tree, Mapping) or hasattr(tree, "items"):
+    return {str(k): plain(v) for k, v in tree.items()}
+  if isinstance(tree, (tuple, list)):
+    return [plain(v) for v in tree]
+  return tree
+
+
+def digest(tree: Any) -> str:
+  """Twelve hex digits that change when any value of the tree changes."""
+  text = json.dumps(plain(tree), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+  """{"optim": {"lr": 1}} -> {"optim.lr": 1}."""
+  leaves: dict[str, Any] = {}
+  for key, value in plain(tree).items():
+    if isinstance(value, dict):
+      leaves.update(flat(value, f"{prefix}{key}."))
+    else:
+      leaves[f"{prefix}{key}"] = value
+  return leaves
+
+
+def diff(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
+  """Dotted keys whose values differ, as (old, new); an absent key counts as None."""
+  a, b = flat(old), flat(new)
+  return {k: (a.get(k), b.get(k)) for k in sorted(a | b) if a.get(k) != b.get(k)}

@@ -1,0 +1,180 @@
+"""The user's videos as a list of labelled clips, from class folders or split folders."""
+
+import hashlib
+import math
+import os
+import pathlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from vu_jax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+SPLIT_OF = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+EXTENSIONS = (
+  *(
+    ".3g2",
+    ".3gp",
+    ".asf",
+    ".avi",
+    ".divx",
+    ".dv",
+    ".f4v",
+    ".flv",
+    ".gif",
+    ".h264",
+    ".h265",
+    ".hevc",
+    ".ivf",
+  ),
+  *(
+    ".m1v",
+    ".m2ts",
+    ".m2v",
+    ".m4v",
+    ".mjpeg",
+    ".mjpg",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpe",
+    ".mpeg",
+    ".mpg",
+    ".mpv",
+  ),
+  *(".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+  """One labelled clip: a video file, or a part of it."""
+
+  id: str  # path relative to the root, with "#start-end" for a part
+  path: pathlib.Path
+  label: str
+  split: str  # train, validation or test
+  start_s: float = 0.0
+  end_s: float = math.inf
+
+
+def clips_in_folders(root: pathlib.Path, *, test_frac: float, validation_frac: float, seed: int) -> list[Clip]:
+  """Lists `root/CLASS/**/VIDEO`, or `root/{train,validation,val,test}/CLASS/**/VIDEO`, sorted by path.
+
+  Without split folders the seed divides every class; the place of a clip hangs on its path, so videos added
+  later move few others to another split. Hidden files and those without a video's extension are ignored.
+
+  Raises:
+    UserError: no such folder, no videos, videos outside the class folders, or a class that cannot be divided.
+  """
+  check_root(root)
+  videos = sorted(_videos(root))
+  if not videos:
+    raise UserError(f"no videos in {root.absolute()}: looked in CLASS folders for {' '.join(EXTENSIONS)}")
+  depth = 2 if _are_splits({video.parts[0] for video in videos if len(video.parts) > 1}, root) else 1
+  loose = [video for video in videos if len(video.parts) <= depth]
+  if loose:
+    raise UserError(
+      f"{len(loose)} of {len(videos)} videos in {root} lie in no class folder (first: {loose[0]}): "
+      "move each into a folder named as its class"
+    )
+  clips = [
+    Clip(as_text(video), root / video, as_text(video.parts[depth - 1]), _split(video.parts[0])) for video in videos
+  ]
+  if depth == 1:
+    clips = divide(clips, test_frac=test_frac, validation_frac=validation_frac, seed=seed)
+  check_classes(clips, str(root), needs_two=depth == 2 or test_frac + validation_frac > 0)
+  return clips
+
+
+def divide(clips: list[Clip], *, test_frac: float, validation_frac: float, seed: int) -> list[Clip]:
+  """Gives every clip a split, class by class: the fractions, but at least one clip to test and one to train.
+
+  Raises:
+    UserError: the fractions leave nothing to train.
+  """
+  if test_frac + validation_frac >= 1:
+    raise UserError(f"test_frac={test_frac:g} and validation_frac={validation_frac:g} must add up to less than 1")
+  by_label = defaultdict(list)
+  for clip in clips:
+    by_label[clip.label].append(clip)
+  split_of = {}
+  for members in by_label.values():
+    members.sort(key=lambda clip: hashlib.sha256(f"{seed}/{clip.id}".encode()).digest())
+    num_test = min(max(1, round(test_frac * len(members))) if test_frac else 0, len(members) - 1)
+    num_held_out = min(num_test + round(validation_frac * len(members)), len(members) - 1)
+    for place, clip in enumerate(members):
+      split_of[clip.id] = "test" if place < num_test else "validation" if place < num_held_out else "train"
+  return [replace(clip, split=split_of[clip.id]) for clip in clips]
+
+
+def check_classes(clips: list[Clip], source: str, needs_two: bool = True) -> None:
+  """Raises a UserError if a class has a single clip, or none to train on; `source` is named in it."""
+  single = [label for label, count in Counter(clip.label for clip in clips).items() if count == 1]
+  if single and needs_two:
+    raise UserError(
+      f"{source}: only one clip of {_classes(single)}; a class needs at least 2, to train and to test: add "
+      "clips or remove the class"
+    )
+  trained = {clip.label for clip in clips if clip.split == "train"}
+  if not trained:
+    counts = Counter(clip.split for clip in clips)
+    found = ", ".join(f"{count} in {split}" for split, count in counts.items())
+    raise UserError(f"{source}: no clip is in the split train ({found}); put some there")
+  untrained = {clip.label for clip in clips} - trained
+  if untrained:
+    raise UserError(f"{source}: no clip of {_classes(untrained)} is in the split train; add some or remove it")
+
+
+def _classes(labels: Collection[str]) -> str:
+  more = f" (and of {len(labels) - 1} more)" if len(labels) > 1 else ""
+  return f"class {min(labels)!r}{more}"
+
+
+def check_root(root: pathlib.Path) -> None:
+  """Raises a UserError unless the root is a folder."""
+  if not root.is_dir():
+    problem = f"{root.absolute()} is a file" if root.exists() else f"there is no folder {root.absolute()}"
+    raise UserError(f"{problem}; set root to the folder that holds your videos")
+
+
+def as_text(path: pathlib.PurePath | str) -> str:
+  """Path as text, with forward slashes; bytes that are not UTF-8 become question marks."""
+  text = path.as_posix() if isinstance(path, pathlib.PurePath) else path
+  return text.encode("utf-8", "replace").decode()
+
+
+def _split(folder: str) -> str:
+  return SPLIT_OF.get(folder.lower(), "")
+
+
+def _are_splits(tops: set[str], root: pathlib.Path) -> bool:
+  """Whether the top folders are splits; a class may be called "train": one name beside others is no sign."""
+  named = {top for top in tops if _split(top)}
+  others = sorted(tops - named)
+  if not others or len({_split(top) for top in named}) < 2:
+    return bool(named) and not others
+  raise UserError(
+    f"{root} has split folders ({', '.join(sorted(named))}) beside others with videos (first: {others[0]}); "
+    "move those away, or into the splits"
+  )
+
+
+def _videos(root: pathlib.Path) -> Iterator[pathlib.PurePath]:
+  """Relative paths of the video files; follows links to folders, but not in circles."""
+  above: dict[str, frozenset[str]] = {}  # folder -> real places of it and of all folders above it
+  for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
+    real, parents = os.path.realpath(folder), above.get(os.path.dirname(folder), frozenset())
+    if real in parents:
+      subfolders.clear()
+      continue
+    above[folder] = parents | {real}
+    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for name in files:
+      if not name.startswith(".") and pathlib.PurePath(name).suffix.lower() in EXTENSIONS:
+        yield pathlib.Path(folder, name).relative_to(root)
+
+
+def _refuse(error: OSError) -> None:
+  raise UserError(f"cannot read the folder {error.filename} ({error.strerror}); mend its permissions")

@@ -1,0 +1,121 @@
+"""PREPARE: a builder's options -> a prepared dataset on disk, and what is in it."""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from vu_jax.config import find_module, plain
+from vu_jax.data.augment import Pixels, resized
+from vu_jax.data.clips import Clip, check_length
+from vu_jax.data.features import ClipsConfig
+from vu_jax.errors import UserError
+
+FACTS = "facts.json"
+Progress = Callable[[int, int], None]
+
+
+def default_data_dir() -> pathlib.Path:
+  """Where prepared datasets live: $VU_JAX_DATA, else ~/.cache/vu_jax."""
+  return pathlib.Path(os.environ.get("VU_JAX_DATA") or pathlib.Path.home() / ".cache" / "vu_jax")
+
+
+def prepare(name: str, options: Any, data_dir: pathlib.Path, progress: Progress | None = None) -> pathlib.Path:
+  """Builds the dataset unless it is there already.
+
+  Args:
+    name: file of `vu_jax/data/builders`, or a dotted path.
+    options: its `Options`.
+    data_dir: parent of all prepared datasets.
+    progress: called with (clips done, clips in all).
+
+  Returns:
+    The prepared folder, `data_dir/<name>/<fingerprint>/<version>`; `facts.json` in it is written last and says that
+    it is complete.
+  """
+  module = find_module("data", name)
+  config = ClipsConfig(name=module.fingerprint(options), options=options)
+  tfds.disable_progress_bar()
+  _quiet()
+  builder = module.Builder(data_dir=data_dir, config=config)
+  directory = pathlib.Path(builder.data_dir)
+  if (directory / FACTS).exists():
+    return directory
+  if progress is not None:
+    builder.progress = progress
+  with contextlib.redirect_stdout(None):  # its prints speak of downloads; there are none
+    builder.download_and_prepare(file_format="array_record")
+  rejected = [{"id": i, "reason": r} for i, r in builder.rejected]
+  facts = {"name": name, "options": plain(options), **describe(builder), "rejected": rejected}
+  scratch = directory / f"{FACTS}.tmp"
+  scratch.write_text(json.dumps(facts, indent=2))
+  scratch.rename(directory / FACTS)
+  return directory
+
+
+def read_facts(directory: pathlib.Path) -> dict[str, Any]:
+  """The facts of a prepared dataset: name, options, labels, splits, rejected files."""
+  return json.loads((directory / FACTS).read_text())
+
+
+def describe(builder: Any) -> dict[str, Any]:
+  """Reads every record once: labels, and per split the clips, classes, lengths, frame sizes and bytes."""
+  labels = builder.info.features["label"].names
+  splits = {split: _describe_split(builder.as_data_source(split), labels) for split in builder.info.splits}
+  return {"labels": labels, "splits": splits}
+
+
+def check_split(facts: dict[str, Any], split: str, where: str) -> None:
+  """Raises UserError if the dataset lacks a split; `where` is the key that named it."""
+  if split not in facts["splits"]:
+    have = ", ".join(facts["splits"])
+    raise UserError(f'{where} = "{split}": the dataset has no such split (it has {have})')
+
+
+def check_stored(facts: dict[str, Any], clip: Clip, pixels: Pixels) -> None:
+  """Raises UserError if the shortest or smallest stored video cannot give the configured clip; names it."""
+  for split, about in facts["splits"].items():
+    shortest, smallest = about["shortest"], about["smallest"]
+    try:
+      check_length(clip, shortest["num_frames"], shortest["fps"])
+    except UserError as error:
+      raise UserError(f"{split} video {shortest['id']}: {error}") from None
+    try:
+      resized(pixels, smallest["height"], smallest["width"])
+    except UserError as error:
+      raise UserError(f"{split} video {smallest['id']}: {error}") from None
+
+
+def _describe_split(records: Any, labels: list[str]) -> dict[str, Any]:
+  facts = ("label", "id", "num_frames", "fps", "height", "width")
+  rows = [{k: r[k] for k in facts} | {"bytes": len(r["video"])} for r in records]
+  classes = Counter(labels[int(r["label"])] for r in rows)
+  frames = [int(r["num_frames"]) for r in rows]
+  return {
+    "clips": len(rows),
+    "classes": {label: classes[label] for label in labels},
+    "frames": {"min": min(frames), "median": float(np.median(frames)), "max": max(frames)},
+    "seconds": round(float(sum(r["num_frames"] / r["fps"] for r in rows)), 2),
+    "fps": sorted({round(float(r["fps"]), 2) for r in rows})[:20],
+    "sizes_px": Counter(f"{r['width']}x{r['height']}" for r in rows).most_common(20),
+    "bytes": int(sum(r["bytes"] for r in rows)),
+    "shortest": _named(min(rows, key=lambda r: int(r["num_frames"]))),
+    "smallest": _named(min(rows, key=lambda r: min(r["height"], r["width"]))),
+  }
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+  numbers = {k: int(row[k]) for k in ("num_frames", "height", "width")}
+  return {"id": row["id"].decode(), "fps": float(row["fps"]), **numbers}
+
+
+def _quiet() -> None:
+  """TFDS warns about every configuration that is not one of its catalogue's; ours never are."""
+  logging.getLogger("absl").setLevel(logging.ERROR)
