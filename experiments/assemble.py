@@ -94,7 +94,10 @@ def assemble(config: Mapping[str, Any]) -> Experiment:
     if not isinstance(section.get("name"), str):
       raise UserError(f'config.{kind}.name is missing: name a file, such as {kind} = dict(name="...")')
     names[kind] = str(section["name"])
-    cls = getattr(find_module(kind, names[kind]), attribute)
+    module = find_module(kind, names[kind])
+    if not hasattr(module, attribute):
+      raise UserError(f'config.{kind}.name = "{names[kind]}": {module.__name__} defines no {attribute}')
+    cls = getattr(module, attribute)
     given = {"num_classes": 2} if kind == "task" else {}
     parts[kind] = build(cls, section, f"config.{kind}", **given)
   seed = check(config.get("seed", 0), CountOrZero, "config.seed")

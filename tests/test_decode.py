@@ -19,9 +19,6 @@ from vu_jax.data.picture import rgb_to_i420, scaled_size
 from vu_jax.data.transcode import encode_video, transcode
 from vu_jax.errors import UserError
 
-ROBUSTNESS = pathlib.Path(__file__).parents[2] / "shared" / "data" / "robustness"
-needs_robustness = pytest.mark.skipif(not ROBUSTNESS.is_dir(), reason="needs the odd files in shared/data")
-
 
 def moving(count: int = 40, height: int = 48, width: int = 64) -> np.ndarray:
   """Frames of which no two are alike: a window that slides over a smooth random picture."""
@@ -317,15 +314,14 @@ def test_wrong_questions():
     encode_video([np.zeros((16, 16, 3), np.uint8), np.zeros((18, 16, 3), np.uint8)], 25.0)
 
 
-@needs_robustness
 @pytest.mark.parametrize("name", [
   "resources__SAR-2by3.mp4", "resources__embedded-image__h264-png.mkv", "resources__test_yuv422p.mp4",
   "resources__webvtt.mkv", "test__resources__h264_10bits.mp4", "test__resources__h265_10bits.mp4",
   "test__resources__av1_video.mkv", "tests__test_data__unordered.mov", "tests__test_data__video_270.mov",
 ])  # fmt: skip
-def test_odd_real_files_decode_frame_by_frame(name: str):
+def test_odd_real_files_decode_frame_by_frame(name: str, shared_data: pathlib.Path):
   """Odd codecs, formats, timestamps and extra streams: any frames equal those of a full decode."""
-  path = ROBUSTNESS / name
+  path = shared_data / "robustness" / name
   info, everything = probe(path), [rgb for _, rgb in iterate_frames(path, strict=True)]
   assert len(everything) == info.num_frames
   assert everything[0].shape == (info.height, info.width, 3)
@@ -333,12 +329,11 @@ def test_odd_real_files_decode_frame_by_frame(name: str):
   np.testing.assert_array_equal(decode_frames(path, wanted), [everything[i] for i in wanted])
 
 
-@needs_robustness
-def test_odd_real_files_that_are_refused():
+def test_odd_real_files_that_are_refused(shared_data: pathlib.Path):
   """A real damaged file and a sound file are refused with a reason; its whole pictures can still be read."""
-  damaged = ROBUSTNESS / "tests__test_data__corrupted.mp4"
+  damaged = shared_data / "robustness" / "tests__test_data__corrupted.mp4"
   with pytest.raises(VideoError, match="damaged"):
     transcode(damaged, short_side=128)
   assert decode_frames(damaged, np.array([0, 20])).shape == (2, 720, 1280, 3)
   with pytest.raises(VideoError, match="no video"):
-    probe(ROBUSTNESS / "test__resources__sine_mono_s16.wav")
+    probe(shared_data / "robustness" / "test__resources__sine_mono_s16.wav")

@@ -19,8 +19,6 @@ from vu_jax.data.listing import Clip, divide
 from vu_jax.data.transcode import encode_video
 from vu_jax.errors import UserError
 
-JHMDB = pathlib.Path(__file__).parents[2] / "shared" / "data" / "jhmdb"
-
 
 def write_video(path: pathlib.Path, value: int = 100, count: int = 4) -> pathlib.Path:
   """A video of flat gray frames, 10 per second, one gray level brighter in every frame."""
@@ -327,22 +325,22 @@ def test_a_table_in_another_encoding_is_explained(tmp_path: pathlib.Path):
     fingerprint(Options(root=str(tmp_path), csv="t.csv"))
 
 
-@pytest.mark.skipif(not JHMDB.is_dir(), reason="needs JHMDB in shared/data")
-def test_real_clips_keep_their_frames(tmp_path: pathlib.Path):
+def test_real_clips_keep_their_frames(tmp_path: pathlib.Path, shared_data: pathlib.Path):
   """Of real footage every frame is stored, in place and looking like its source."""
-  with (JHMDB / "jhmdb_splits.csv").open() as file:
+  jhmdb = shared_data / "jhmdb"
+  with (jhmdb / "jhmdb_splits.csv").open() as file:
     rows = [row for row in csv.DictReader(file) if row["label"] in ("jump", "golf")]
   groups = [[r for r in rows if (r["label"], r["split1"]) == key] for key in
             [("jump", "train"), ("jump", "test"), ("golf", "train"), ("golf", "test")]]  # fmt: skip
   chosen = [row for group in groups for row in group[:2]]
   columns = ["clip", "label", "split1"]
   table = write_table(tmp_path / "t.csv", [columns, *([row[name] for name in columns] for row in chosen)])
-  options = Options(root=str(JHMDB), csv=table, path_column="clip", split_column="split1")
+  options = Options(root=str(jhmdb), csv=table, path_column="clip", split_column="split1")
   examples = stored(prepare(options, tmp_path / "data"))
   assert len(examples) == len(chosen) == 8
   for row in chosen:
     example = examples[row["clip"]]
-    source = np.stack([rgb for _, rgb in iterate_frames(JHMDB / row["clip"], short_side=128)]).astype(float)
+    source = np.stack([rgb for _, rgb in iterate_frames(jhmdb / row["clip"], short_side=128)]).astype(float)
     assert int(example["num_frames"]) == int(row["frames"]) == len(source)
     assert float(example["fps"]) == 30
     kept = decode_frames(example["video"], np.arange(len(source)))

@@ -83,12 +83,12 @@ def check(value: Any, hint: Any, where: str) -> Any:
   return value
 
 
-def parse(text: str, kind: type, where: str) -> Any:
+def parse(text: str, kind: Any, where: str) -> Any:
   """Reads what was typed for a field of this kind; only literals are understood, nothing is evaluated.
 
   Args:
     text: such as "3e-4", "(8, 16)", "True" or "cosine".
-    kind: int, float, bool, str or tuple; anything else tries a literal, then takes the text as it is.
+    kind: int, float, bool, str, tuple or list; anything else tries a literal, then takes the text as it is.
 
   Raises:
     UserError: the text is no such value.
@@ -97,16 +97,22 @@ def parse(text: str, kind: type, where: str) -> Any:
     return str(text)
   try:
     value = ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    if kind in (int, float, bool, tuple):
+  except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval may raise
+    if kind in _KINDS:
       raise UserError(f"{where} = {str(text)!r}: must be {_KINDS[kind]}") from None
     return str(text)
   if kind is int and isinstance(value, float) and value.is_integer():
     return int(value)  # 1e4 steps
-  return (value,) if kind is tuple and not isinstance(value, (tuple, list)) else value
+  return (value,) if kind in (tuple, list) and not isinstance(value, (tuple, list)) else value
 
 
-_KINDS = {int: "an integer", float: "a number", bool: "True or False", tuple: "a tuple such as (1, 2)"}
+def kind_text(kind: type) -> str:
+  """What a value of this kind is called in a message."""
+  return _KINDS.get(kind, kind.__name__)
+
+
+_TUPLE = "a tuple such as (1, 2)"
+_KINDS = {int: "an integer", float: "a number", bool: "True or False", tuple: _TUPLE, list: _TUPLE}
 
 
 def _check_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import pathlib
 import types
@@ -15,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vu_jax.build import Text, nearest, parse
+from vu_jax.build import Text, kind_text, nearest, parse
 from vu_jax.errors import UserError
 
 PACKAGES = {"model": "vu_jax.models", "task": "vu_jax.tasks", "data": "vu_jax.data.builders"}
@@ -30,10 +31,15 @@ def load(path: str, overrides: Mapping[str, str]) -> ConfigDict:
       given too: `build` knows whether it exists.
 
   Raises:
-    UserError: no such file, no `get_config` in it, or a text that cannot be a value of its key.
+    UserError: no such file, no usable `get_config` in it, or a text that cannot be a value of its key.
   """
   file, _, arg = path.partition(":")
-  config = _get_config(pathlib.Path(file))(arg) if arg else _get_config(pathlib.Path(file))()
+  get_config = _get_config(pathlib.Path(file))
+  if arg and not inspect.signature(get_config).parameters:
+    raise UserError(f"--config={path}: its get_config() takes no argument; leave out :{arg}")
+  config = get_config(arg) if arg else get_config()
+  if not isinstance(config, ConfigDict):
+    raise UserError(f"--config={file}: get_config() must return a ConfigDict, not {type(config).__name__}")
   config.unlock()
   for key, text in overrides.items():
     _override(config, key, text)
@@ -62,7 +68,14 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
       raise UserError(f"--config.{key}: there is no section {'.'.join(sections[: i + 1])}{nearest(section, known)}")
     config = config[section]
   if last in config and not isinstance(config[last], ConfigDict):
-    config[last] = parse(text, config.get_type(last), f"config.{key}")  # in place, so that references follow
+    kind = config.get_type(last)
+    value = parse(text, kind, f"config.{key}")
+    try:
+      config[last] = value  # in place, so that references follow
+    except TypeError:
+      raise UserError(
+        f"config.{key} = {text!r}: must be {kind_text(kind)}, as the config's own value {config[last]!r} is"
+      ) from None
   elif last in config:
     raise UserError(
       f"--config.{key}: is a section; give one of its keys, such as --config.{key}.{next(iter(config[last]))}"
@@ -82,7 +95,7 @@ def find_module(kind: str, name: str) -> types.ModuleType:
     UserError: no such file; the nearest name and all names are given.
   """
   package = PACKAGES[kind]
-  path = name if "." in name else f"{package}.{name}"
+  path = name if "." in name and not name.startswith(".") else f"{package}.{name}"
   try:
     return importlib.import_module(path)
   except ModuleNotFoundError as error:

@@ -47,12 +47,12 @@ def resized(pixels: Pixels, height: int, width: int) -> tuple[int, int]:
   return size
 
 
-def see(video: Video, pixels: Pixels, rng: Rng) -> Video:
+def see(video: Video, pixels: Pixels, rng: Rng) -> UInt8[np.ndarray, "T crop crop 3"]:
   """Resize, crop and perhaps flip one clip, all frames alike; rng None = evaluation."""
-  size = resized(pixels, *video.shape[1:3])
-  if video.shape[1:3] != size:
-    video = np.stack([resize(frame, size) for frame in video])
-  top, left = crop_corner(*video.shape[1:3], pixels.crop, rng)
+  height, width = resized(pixels, *video.shape[1:3])
+  if video.shape[1:3] != (height, width):
+    video = np.stack([resize(frame, (height, width)) for frame in video])
+  top, left = crop_corner(height, width, pixels.crop, rng)
   video = video[:, top : top + pixels.crop, left : left + pixels.crop]
   flip = pixels.flip and rng is not None and rng.uniform() < 0.5
   return np.ascontiguousarray(video[:, :, ::-1] if flip else video)

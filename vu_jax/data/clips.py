@@ -35,11 +35,14 @@ class Clip:
   short: Literal["error", "repeat"] = "error"
 
 
-def span(clip: Clip, video_frames: int, fps: float) -> float:
-  """Frames from the first to behind the last one of a clip; for segments at least one frame each."""
+def span(clip: Clip, video_frames: int, fps: float) -> int:
+  """Frames from the first to behind the last one of a clip; for segments at least one frame each.
+
+  Seconds are rounded to frames, so that a frame rate which floats cannot hold does not make a clip too long.
+  """
   if clip.sampling == "segments":
-    return max(clip.num_frames, clip.span_s * fps if clip.span_s else video_frames)
-  return (clip.num_frames - 1) * _stride(clip, fps) + 1
+    return max(clip.num_frames, _rounded(clip.span_s * fps) if clip.span_s else video_frames)
+  return _rounded((clip.num_frames - 1) * _stride(clip, fps)) + 1
 
 
 def frame_numbers(clip: Clip, video_frames: int, fps: float, rng: Rng) -> Int[np.ndarray, " T"]:
@@ -59,7 +62,7 @@ def frame_numbers(clip: Clip, video_frames: int, fps: float, rng: Rng) -> Int[np
   """
   length = span(clip, video_frames, fps)
   check_length(clip, video_frames, fps)
-  room = max(video_frames - length, 0.0)
+  room = max(video_frames - length, 0)
   if clip.sampling == "segments":
     start = room / 2 if rng is None else rng.uniform(0, room)
     place = 0.5 if rng is None else rng.uniform(size=clip.num_frames)
@@ -67,8 +70,8 @@ def frame_numbers(clip: Clip, video_frames: int, fps: float, rng: Rng) -> Int[np
     part = min(length, video_frames) / clip.num_frames
     times = np.floor(start + (np.arange(clip.num_frames) + place) * part)
   else:
-    start = np.floor(room / 2 if rng is None else rng.uniform(0, np.floor(room) + 1))
-    times = np.round(start + np.arange(clip.num_frames) * _stride(clip, fps))
+    first = room // 2 if rng is None else int(rng.integers(room + 1))
+    times = np.floor(first + np.arange(clip.num_frames) * _stride(clip, fps) + 0.5)
   return np.clip(times, 0, video_frames - 1).astype(np.int64)
 
 
@@ -80,10 +83,9 @@ def windows(clip: Clip, video_frames: int, fps: float) -> list[Int[np.ndarray, "
   length = span(clip, video_frames, fps)
   if length >= video_frames:
     return [frame_numbers(clip, video_frames, fps, None)]
-  within = int(np.ceil(length))
-  inside = frame_numbers(clip, within, fps, None)
-  last = video_frames - within
-  starts = [*range(0, last, max(within // 2, 1)), last]
+  inside = frame_numbers(clip, length, fps, None)
+  last = video_frames - length
+  starts = [*range(0, last, max(length // 2, 1)), last]
   return [inside + start for start in starts]
 
 
@@ -92,7 +94,7 @@ def check_length(clip: Clip, video_frames: int, fps: float) -> None:
   length = span(clip, video_frames, fps)
   if clip.short == "error" and length > video_frames:
     raise UserError(
-      f"a clip of {clip.num_frames} frames spans {length:g} frames, but the video has {video_frames}: lower "
+      f"a clip of {clip.num_frames} frames spans {length} frames, but the video has {video_frames}: lower "
       'config.clip.num_frames or its stride, or set config.clip.short="repeat"'
     )
 
@@ -107,3 +109,8 @@ def crop_corner(height: int, width: int, size: int, rng: Rng) -> tuple[int, int]
 
 def _stride(clip: Clip, fps: float) -> float:
   return clip.stride_s * fps if clip.stride_s else float(clip.stride_f)
+
+
+def _rounded(frames: float) -> int:
+  """To the nearest whole number, halves up, as frame numbers are."""
+  return int(np.floor(frames + 0.5))

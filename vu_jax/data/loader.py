@@ -52,22 +52,22 @@ def load_clip(source: Source, clip: Clip, pixels: Pixels, index: int, rng: Rng) 
     raise UserError(f"{example['id']}: {error}") from error
   return {
     "video": video,
-    "label": np.int32(example["label"]),
-    "index": np.int32(index),
-    "mask": np.float32(1),
+    "label": np.array(example["label"], np.int32),
+    "index": np.array(index, np.int32),
+    "mask": np.array(1, np.float32),
   }
 
 
 def train_batches(source: Source, clip: Clip, pixels: Pixels, loader: Loader, seed: int) -> Any:
   """An endless, resumable iterator over this host's share of shuffled batches.
 
-  Each epoch has a new order and new crops; both depend on seed and position alone, not on threads. The iterator's
-  `get_state` and `set_state` continue it exactly.
+  Each epoch has a new order and new crops; both depend on seed and position alone, not on threads, and not on the
+  number of hosts: they deal out one stream. The iterator's `get_state` and `set_state` continue it exactly.
   """
   host, hosts = jax.process_index(), jax.process_count()
   read = partial(_load_random, source, clip, pixels)
-  clips = grain.MapDataset.range(len(source)).seed(seed).shuffle()[host::hosts].repeat()
-  return iter(_threaded(clips.random_map(read).batch(_local(loader, hosts)), loader))
+  clips = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(read)
+  return iter(_threaded(clips[host::hosts].batch(_local(loader, hosts)), loader))
 
 
 def eval_batches(source: Source, clip: Clip, pixels: Pixels, loader: Loader) -> Iterator[Batch]:
@@ -92,7 +92,8 @@ def _load_or_pad(source: Source, clip: Clip, pixels: Pixels, index: int) -> Any:
   if index < len(source):
     return load_clip(source, clip, pixels, index, None)
   video = np.zeros((clip.num_frames, pixels.crop, pixels.crop, 3), np.uint8)
-  return {"video": video, "label": np.int32(0), "index": np.int32(0), "mask": np.float32(0)}
+  zero = np.zeros((), np.int32)
+  return {"video": video, "label": zero, "index": zero, "mask": np.zeros((), np.float32)}
 
 
 def _threaded(batches: Any, loader: Loader) -> Any:

@@ -3,7 +3,8 @@
 A limited-lifetime kinematogram (Newsome & Pare 1988): every sprite lives for a few frames on a short path through a
 random anchor, then another one appears elsewhere. The anchors are uniform over the plane and each flow keeps the
 plane's uniform density, so a single frame has the same distribution under every label. First and last frame share no
-sprite, so neither do they tell anything as a pair. Only the order of neighbouring frames does.
+sprite, so neither do they tell anything as a pair. Only the order of neighbouring frames does. (Exact for number and
+place of the sprites; since they fade, growing and shrinking clips show up to 3 % less of them, far below the noise.)
 """
 
 from dataclasses import dataclass
@@ -48,13 +49,14 @@ def draw(scene: Scene, label: str, rng: np.random.Generator) -> UInt8[np.ndarray
   anchor = rng.uniform(-field / 2, field / 2, (count, births, 2))
   which = rng.integers(_BANK, size=(count, births))
   phase = rng.integers(life, size=count)
+  slot = np.arange(count)
+  reach = size / 2 + size * scene.radius_frac[1] + 2  # a sprite further from the centre is out of sight
   for t, frame in enumerate(backdrop):
     birth, age = np.divmod(t + phase, life)
-    slot = np.arange(count)
     offset = age - (life - 1) / 2  # frames since the middle of its life
     place = flow(label, anchor[slot, birth], offset, speed, speed / (0.4 * size), life) + size / 2
     opacity = np.minimum(1, np.minimum(age + 1, life - age) / 2)  # fades in and out, alike in both directions
-    for i in np.flatnonzero((np.abs(place - size / 2) < size).all(1)):
+    for i in np.flatnonzero((np.abs(place - size / 2) < reach).all(1)):
       _blend(frame, bank[which[i, birth[i]]], place[i], opacity[i])
   return np.clip(backdrop, 0, 255).astype(np.uint8)
 
@@ -91,7 +93,7 @@ def flow(
 def _backdrop(scene: Scene, rng: np.random.Generator) -> Float[np.ndarray, "T H W 3"]:
   """Dim smooth texture that drifts in a direction of its own, unrelated to the label."""
   size = scene.size_px
-  tile = np.tile(_texture(size, 1.5, rng) * 14 + rng.uniform(20, 100, 3), (2, 2, 1)).astype(np.float32)
+  tile = np.tile(_texture(size, 1.5, rng) * 8 + rng.uniform(15, 60, 3), (2, 2, 1)).astype(np.float32)
   start = rng.uniform(0, size, 2)
   drift = size * rng.uniform(-0.03, 0.03, 2)
   frames = np.empty((scene.num_frames, size, size, 3), np.float32)
@@ -107,7 +109,7 @@ def _sprite(scene: Scene, rng: np.random.Generator) -> Float[np.ndarray, "h w 4"
   half = int(np.ceil(radius))
   y, x = np.mgrid[-half : half + 1, -half : half + 1]
   alpha = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
-  colour = _texture(2 * half + 1, 1.0, rng) * 25 + rng.uniform(120, 250, 3)
+  colour = _texture(2 * half + 1, 1.0, rng) * 20 + rng.uniform(170, 255, 3)
   return np.dstack([colour, alpha]).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ The contract of a source: `len(source)`, `source[i]` -> an example with the keys
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import tensorflow_datasets as tfds
 
@@ -14,6 +14,7 @@ from vu_jax.data import features  # noqa: F401  (TFDS finds EncodedVideo by impo
 from vu_jax.errors import UserError
 
 
+@runtime_checkable
 class Source(Protocol):
   """What the loader needs of a dataset."""
 

@@ -30,16 +30,15 @@ class FrameStage(nn.Module):
 
 
 class FrameTrunk(nn.Module):
-  """Stacked `FrameStage`s, one per entry of `features`, with the stride beside it; the first kernel is 5x5."""
+  """Stacked `FrameStage`s, one per (features, stride) of `stages`; the first kernel is 5x5, the others 3x3."""
 
-  features: Sequence[int]
-  strides: Sequence[int]
+  stages: Sequence[tuple[int, int]]
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T h w D"]:
     x = video
-    for i, (features, stride) in enumerate(zip(self.features, self.strides, strict=True)):
+    for i, (features, stride) in enumerate(self.stages):
       x = FrameStage(features, 5 if i == 0 else 3, stride, self.dtype, name=f"stage{i}")(x)
     return x
 

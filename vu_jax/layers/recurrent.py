@@ -36,12 +36,13 @@ class ConvLSTMCell(nn.Module):
   features: int
   kernel: int = 3
   forget_bias: float = 1.0
+  hidden_scale: float = 4.0
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, carry: Carry, input_gates: Float[Array, "B h w G"]) -> tuple[Carry, Float[Array, "B h w D"]]:
     size = (self.kernel, self.kernel)
-    init = nn.initializers.orthogonal()
+    init = nn.initializers.orthogonal(self.hidden_scale)
     conv = nn.Conv(4 * self.features, size, use_bias=False, kernel_init=init, dtype=self.dtype, name="hidden")
     return conv_lstm_step(carry, input_gates + conv(carry[0]), self.forget_bias)
 
@@ -53,6 +54,8 @@ class ConvLSTM(nn.Module):
     features: channels of hidden state and memory.
     kernel: side of both convolutions [positions].
     forget_bias: added to the forget gate, so that memory lasts from the start (Jozefowicz et al. 2015).
+    hidden_scale: of the orthogonal hidden-to-hidden kernels at the start. Hidden states are small (about 0.2), so with
+      a scale of 1 the past hardly reaches the gates; see decision 10 in DESIGN.md.
     unroll: steps per loop iteration; more is faster on the CPU, where XLA's convolutions inside a loop are slow,
       and compiles longer.
     dtype: of the computation; parameters are float32.
@@ -61,6 +64,7 @@ class ConvLSTM(nn.Module):
   features: int
   kernel: int = 3
   forget_bias: float = 1.0
+  hidden_scale: float = 4.0
   unroll: int = 16
   dtype: str = "float32"
 
@@ -75,7 +79,7 @@ class ConvLSTM(nn.Module):
     gates = rearrange(gates, "(b t) h w g -> b t h w g", b=batch)
     if carry is None:
       carry = conv_lstm_carry(batch, height, width, self.features, self.dtype)
-    cell: Any = nn.scan(
+    lifted: Any = nn.scan(
       ConvLSTMCell,
       variable_broadcast="params",
       split_rngs={"params": False},
@@ -83,7 +87,8 @@ class ConvLSTM(nn.Module):
       out_axes=1,
       unroll=min(self.unroll, steps),
     )
-    carry, hidden = cell(self.features, self.kernel, self.forget_bias, self.dtype, name="cell")(carry, gates)
+    cell = lifted(self.features, self.kernel, self.forget_bias, self.hidden_scale, self.dtype, name="cell")
+    carry, hidden = cell(carry, gates)
     return hidden, carry
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Sums = Mapping[str, tuple[Array, Array]]
 
 
-def masked(values: Float[Array, " B"], mask: Float[Array, " B"]) -> tuple[Array, Array]:
+def masked(values: Float[Array, " B"] | Bool[Array, " B"], mask: Float[Array, " B"]) -> tuple[Array, Array]:
   """(sum over real clips, number of real clips); padding (mask 0) counts in neither, whatever its value."""
   return jnp.sum(jnp.where(mask > 0, values * mask, 0.0)), jnp.sum(mask)
 

@@ -13,7 +13,7 @@ from vu_jax.layers.cnn import FrameStage, FrameTrunk
 from vu_jax.layers.recurrent import ConvLSTM, conv_lstm_carry
 
 State = dict[str, Any]
-TINY = {"stem_features": (4,), "stem_strides": (2,), "hidden": (4, 8), "neck": (8,)}
+TINY = {"stem": ((4, 2),), "hidden": (4, 8), "neck": (8,)}
 
 
 class Model(nn.Module):
@@ -27,7 +27,7 @@ class Model(nn.Module):
   follows; no peepholes; group norm between layers.
 
   Fields:
-    stem_features, stem_strides: channels and spatial stride of each stem convolution.
+    stem: (channels, spatial stride) of each stem convolution.
     hidden: channels of each ConvLSTM.
     neck: channels of each stride-2 convolution behind them; it sees how motions lie to each other in the frame.
     kernel: side of the ConvLSTM kernels [positions].
@@ -36,8 +36,7 @@ class Model(nn.Module):
     dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
   """
 
-  stem_features: tuple[Count, ...] = (16,)
-  stem_strides: tuple[Count, ...] = (2,)
+  stem: tuple[tuple[Count, Count], ...] = ((16, 2),)
   hidden: tuple[Count, ...] = (16, 32)
   neck: tuple[Count, ...] = (64,)
   kernel: Count = 3
@@ -46,7 +45,7 @@ class Model(nn.Module):
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   def setup(self) -> None:
-    self.stem = FrameTrunk(self.stem_features, self.stem_strides, self.dtype)
+    self.trunk = FrameTrunk(self.stem, self.dtype)
     self.recurrent = [ConvLSTM(d, self.kernel, dtype=self.dtype) for d in self.hidden]
     self.down = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.hidden[1:]]
     self.ahead = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.neck]
@@ -67,7 +66,7 @@ class Model(nn.Module):
     """
     del train  # no dropout, no batch statistics
     x, last_frame = self._with_differences(video, state["last_frame"])
-    x = self.stem(x)
+    x = self.trunk(x)
     carries = []
     for i, layer in enumerate(self.recurrent):
       x = self.down[i - 1](x) if i else x
@@ -86,7 +85,7 @@ class Model(nn.Module):
     """The state before the first frame, for frames of height x width [px]."""
     carries = []
     for i, features in enumerate(self.hidden):
-      for stride in self.stem_strides if i == 0 else (2,):
+      for stride in [s for _, s in self.stem] if i == 0 else [2]:
         height, width = -(-height // stride), -(-width // stride)
       carries.append(conv_lstm_carry(batch, height, width, features, self.dtype))
     total = jnp.zeros((batch, (self.hidden + self.neck)[-1]), jnp.float32)

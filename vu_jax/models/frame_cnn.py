@@ -1,5 +1,7 @@
 """A CNN on every frame, averaged over time: the control that cannot see order."""
 
+from typing import Literal
+
 import flax.linen as nn
 from einops import reduce
 from jaxtyping import Array, Float
@@ -7,7 +9,7 @@ from jaxtyping import Array, Float
 from vu_jax.glossary import Count
 from vu_jax.layers.cnn import FrameTrunk
 
-TINY = {"features": (4, 8), "strides": (2, 2)}
+TINY = {"stages": ((4, 2), (8, 2))}
 
 
 class Model(nn.Module):
@@ -20,16 +22,15 @@ class Model(nn.Module):
   Differs from the papers: a small trunk with group norm, features averaged instead of scores.
 
   Fields:
-    features, strides: channels and spatial stride of each convolution.
+    stages: (channels, spatial stride) of each convolution.
     dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
   """
 
-  features: tuple[Count, ...] = (16, 32, 64, 64)
-  strides: tuple[Count, ...] = (2, 2, 2, 1)
-  dtype: str = "float32"
+  stages: tuple[tuple[Count, Count], ...] = ((16, 2), (32, 2), (64, 2), (64, 1))
+  dtype: Literal["float32", "bfloat16"] = "float32"
 
   @nn.compact
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
     del train  # no dropout, no batch statistics
-    tokens = FrameTrunk(self.features, self.strides, self.dtype, name="trunk")(video)
+    tokens = FrameTrunk(self.stages, self.dtype, name="trunk")(video)
     return {"tokens": tokens, "pooled": reduce(tokens, "b t h w d -> b d", "mean")}

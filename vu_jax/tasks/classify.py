@@ -29,7 +29,9 @@ class Head(nn.Module):
   def __call__(self, features: Mapping[str, Array], batch: Batch, *, train: bool) -> dict[str, Array]:
     del batch  # nothing but the features is needed
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(features["pooled"].astype(jnp.float32))
-    return {"logits": nn.Dense(self.num_classes, name="logits")(x)}
+    # Zeros: at the start the classifier adds no noise of its own to the gradient of the backbone.
+    logits = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="logits")(x)
+    return {"logits": logits}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from flax import struct
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from vu_jax.metrics.sums import masked
 from vu_jax.train.mesh import replicated, split
 
 Batch = Mapping[str, Array]
@@ -57,14 +58,14 @@ def train_step(
     variables = {"params": params, **state.mutable}
     out, mutable = net.apply(variables, batch, train=True, mutable=list(state.mutable), rngs={"dropout": key})
     per_clip, parts = task.loss(out, batch)
-    weight = jnp.maximum(batch["mask"].sum(), 1.0)
-    return jnp.sum(per_clip * batch["mask"]) / weight, (out, mutable, per_clip, parts)
+    total, weight = masked(per_clip, batch["mask"])
+    return total / jnp.maximum(weight, 1.0), (out, mutable, per_clip, parts)
 
   grads, (out, mutable, per_clip, parts) = jax.grad(mean_loss, has_aux=True)(state.params)
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   losses = {"objective": per_clip, **parts}
-  pairs = {k: (jnp.sum(v * batch["mask"]), batch["mask"].sum()) for k, v in losses.items()}
+  pairs = {k: masked(v, batch["mask"]) for k, v in losses.items()}
   scalars = {k: v for k, v in task.sums(out, batch).items() if v[0].ndim == 0}
   one = jnp.ones(())
   metrics = {**scalars, **pairs, "grad_norm": (optax.global_norm(grads), one)}

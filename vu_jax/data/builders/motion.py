@@ -41,9 +41,9 @@ class Options:
   num_frames: Count = 12
   fps: Positive = 12.0
   lifetime_f: Count = 6
-  sprites: Positive = 6.0
-  radius_frac: tuple[Positive, Positive] = (0.06, 0.14)
-  speed_frac: tuple[Positive, Positive] = (0.03, 0.06)
+  sprites: Positive = 8.0
+  radius_frac: tuple[Positive, Positive] = (0.06, 0.13)
+  speed_frac: tuple[Positive, Positive] = (0.04, 0.07)
   seed: CountOrZero = 0
 
   def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ def fingerprint(options: Options) -> str:
   return digest(options)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
   """Eight motions of textured sprites; see `motion_scene` for why single frames tell nothing."""
 
   name = "motion"

@@ -1,0 +1,1 @@
+"""Experiments: one file each, a function get_config() that returns a plain ConfigDict."""

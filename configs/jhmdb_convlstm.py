@@ -1,0 +1,37 @@
+"""JHMDB (Jhuang et al., ICCV 2013), official split 1, ConvLSTM from scratch.
+
+python -m experiments.launch --config=configs/jhmdb_convlstm.py --config.data.root=/path/to/jhmdb
+
+660 training and 268 test clips of 21 actions, 15-40 frames each, listed by jhmdb_splits.csv. To compare with: majority
+class 5.9 %, linear model on the middle frame's HOG 17.8 %, on optical-flow histograms 32.0 %.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+  c = ConfigDict()
+  c.seed = 0
+  c.data = dict(
+    name="video_folder",
+    csv="jhmdb_splits.csv",
+    path_column="clip",
+    split_column="split1",
+    short_side=128,
+  )
+  c.clip = dict(num_frames=12, sampling="segments", short="repeat")
+  c.pixels = dict(short_side=72, crop=64, flip=True)
+  c.loader = dict(batch_size=16)
+  c.model = dict(
+    name="conv_lstm",
+    stem=((16, 2), (32, 2)),
+    hidden=(32, 48),
+    neck=(96,),
+    input="differences",
+  )
+  c.task = dict(name="classify", label_smoothing=0.1, dropout=0.4)
+  c.optim = common.optim(lr_peak=2e-3, warmup_steps=100, weight_decay=5e-2)
+  c.train = common.run(steps=2500, eval_every_steps=500, eval_split="test")
+  return c

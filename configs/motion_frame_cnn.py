@@ -1,0 +1,24 @@
+"""The control: a frame average cannot see order, so on the motion dataset it must stay near chance (12.5 %).
+
+python -m experiments.launch --config=configs/motion_frame_cnn.py
+
+Same data, clips and training as configs/motion_convlstm.py; only the model differs.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+  c = ConfigDict()
+  c.seed = 0
+  c.data = dict(name="motion", num_train=2000, num_validation=200, num_test=400)
+  c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
+  c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
+  c.loader = dict(batch_size=32)
+  c.model = dict(name="frame_cnn", stages=((16, 2), (32, 2), (64, 2)))
+  c.task = dict(name="classify")
+  c.optim = common.optim(lr_peak=5e-3, warmup_steps=50)
+  c.train = common.run(steps=800, eval_every_steps=200)
+  return c
