@@ -21,17 +21,17 @@ def get_config() -> ConfigDict:
     split_column="split1",
     short_side=128,
   )
-  c.clip = dict(num_frames=12, sampling="segments", short="repeat")
-  c.pixels = dict(short_side=72, crop=64, flip=True)
+  c.clip = dict(num_frames=12, sampling="dense", stride_f=2, short="repeat")
+  c.pixels = dict(short_side=56, crop=48, flip=True)
   c.loader = dict(batch_size=16)
   c.model = dict(
     name="conv_lstm",
-    stem=((16, 2), (32, 2)),
-    hidden=(32, 48),
-    neck=(96,),
+    stem=((16, 2), (24, 2)),
+    hidden=(24, 32),
+    neck=(64,),
     input="differences",
   )
-  c.task = dict(name="classify", label_smoothing=0.1, dropout=0.4)
-  c.optim = common.optim(lr_peak=2e-3, warmup_steps=100, weight_decay=5e-2)
-  c.train = common.run(steps=2500, eval_every_steps=500, eval_split="test")
+  c.task = dict(name="classify", label_smoothing=0.1, dropout=0.5)
+  c.optim = common.optim(lr_peak=2e-3, warmup_steps=100, weight_decay=1e-1)
+  c.train = common.run(steps=2000, eval_every_steps=400, eval_split="test")
   return c

@@ -18,8 +18,8 @@ def get_config() -> ConfigDict:
   c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
   c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
   c.loader = dict(batch_size=32)
-  c.model = dict(name="conv_lstm", stem=((8, 2), (16, 1)), hidden=(24, 32), input="differences")
+  c.model = dict(name="conv_lstm", stem=((8, 2), (16, 1)), hidden=(24, 32), input="both")
   c.task = dict(name="classify")
-  c.optim = common.optim(lr_peak=5e-3, warmup_steps=50)
-  c.train = common.run(steps=800, eval_every_steps=200)
+  c.optim = common.optim(lr_peak=8e-3, warmup_steps=50)
+  c.train = common.run(steps=1000, eval_every_steps=200)
   return c

@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
   c.loader = dict(batch_size=32)
   c.model = dict(name="frame_cnn", stages=((16, 2), (32, 2), (64, 2)))
   c.task = dict(name="classify")
-  c.optim = common.optim(lr_peak=5e-3, warmup_steps=50)
-  c.train = common.run(steps=800, eval_every_steps=200)
+  c.optim = common.optim(lr_peak=8e-3, warmup_steps=50)
+  c.train = common.run(steps=1000, eval_every_steps=200)
   return c

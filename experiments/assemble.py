@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vu_jax.build import build, check, nearest
+from vu_jax.build import Section, build, check, nearest
 from vu_jax.config import find_module, plain
 from vu_jax.data.augment import Pixels
 from vu_jax.data.clips import Clip
@@ -73,7 +73,7 @@ class Experiment:
     return {k: np.zeros(s.shape, s.dtype) for k, s in self.batch_shapes().items()}
 
 
-def assemble(config: Mapping[str, Any]) -> Experiment:
+def assemble(config: Section) -> Experiment:
   """Builds every part, strictly.
 
   Args:
@@ -123,7 +123,7 @@ def check_shapes(experiment: Experiment) -> None:
     ) from error
 
 
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(config: Section, name: str) -> Section:
   section = config.get(name, {})
   if not hasattr(section, "items"):
     raise UserError(f"config.{name} = {section!r}: must be a section of keys")

@@ -44,7 +44,7 @@ def launch(experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path
   """The whole way of the data: prepare, train, evaluate, report."""
   screen, start = console(), time.perf_counter()
   mesh = data_mesh()
-  check_batch_size(mesh, experiment.loader.batch_size)
+  check_batch_size(mesh.size, experiment.loader.batch_size)
   check_workdir(workdir, experiment.resolved())
   directory, facts = prepared(experiment, data_dir, screen)
   check_split(facts, experiment.train.eval_split, "config.train.eval_split")

@@ -69,7 +69,7 @@ def open_run(run: pathlib.Path, batch_size: int | None = None) -> Trained:
     config["loader"]["batch_size"] = batch_size
   experiment = assemble(config).for_classes(len(about["labels"]))
   mesh = data_mesh()
-  check_batch_size(mesh, experiment.loader.batch_size)
+  check_batch_size(mesh.size, experiment.loader.batch_size)
   tx = optimizer(experiment.optim, experiment.train.steps)
   init, _, eval_step = compile_steps(mesh, experiment.net(), experiment.task, tx)
   shapes = jax.eval_shape(lambda b: init(b, experiment.seed), experiment.batch_shapes())

@@ -130,7 +130,7 @@ STREAMING = [
   (name, changes)
   for name in MODELS
   if hasattr(find_module("model", name).Model, "stream")
-  for changes in ([{"input": "frames"}, {"input": "differences"}] if name == "conv_lstm" else [{}])
+  for changes in ([{"input": "frames"}, {"input": "differences"}, {"input": "both"}] if name == "conv_lstm" else [{}])
 ]
 
 

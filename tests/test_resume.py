@@ -117,10 +117,8 @@ def test_best_and_newest_are_kept(tmp_path: pathlib.Path):
 @pytest.mark.parametrize("batch", [3, 5])
 def test_batch_that_does_not_divide(batch: int):
   """The error names a batch size that works."""
-  from types import SimpleNamespace
-
   from vu_jax.errors import UserError
   from vu_jax.train.mesh import check_batch_size
 
   with pytest.raises(UserError, match=rf"batch_size = {batch}: must be a multiple of the 4 devices.*4"):
-    check_batch_size(SimpleNamespace(size=4), batch)
+    check_batch_size(4, batch)

@@ -23,14 +23,15 @@ def make_net() -> Net:
   return Net(Model(**TINY), TASK.head())
 
 
-def make_batch(clips: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
+def make_batch(clips: int = 4, seed: int = 0) -> dict[str, jax.Array]:
   rng = np.random.default_rng(seed)
-  return {
+  batch = {
     "video": rng.integers(0, 256, (clips, 3, 8, 8, 3), dtype=np.uint8),
     "label": np.arange(clips, dtype=np.int32) % 4,
     "index": np.arange(clips, dtype=np.int32),
     "mask": np.ones(clips, np.float32),
   }
+  return jax.tree.map(jnp.asarray, batch)
 
 
 def test_overfits_four_clips():
@@ -52,9 +53,8 @@ def test_padding_changes_nothing():
   """A batch with masked clips gives the update of the batch without them, whatever the padding holds."""
   net, tx = make_net(), optax.sgd(0.1)
   batch, padded = make_batch(2), make_batch(4, seed=5)
-  for key in batch:
-    padded[key][:2] = batch[key]
-  padded["mask"][2:] = 0
+  padded = {key: padded[key].at[:2].set(batch[key]) for key in batch}
+  padded["mask"] = padded["mask"].at[2:].set(0)
   state = init_state(net, tx, batch, seed=1)
   alone, a = train_step(net, TASK, tx, state, batch)
   beside, b = train_step(net, TASK, tx, state, padded)
@@ -88,7 +88,7 @@ from functools import partial
 from test_step import TASK, make_batch, make_net
 from vu_jax.train.mesh import data_mesh, to_devices
 from vu_jax.train.step import compile_steps
-mesh, batch = data_mesh(), make_batch(4)
+mesh, batch = data_mesh(), jax.device_get(make_batch(4))
 init, train, evaluate = compile_steps(mesh, make_net(), TASK, optax.sgd(0.5))
 state = init(batch, 3)
 placed = to_devices(mesh, batch)
@@ -127,7 +127,7 @@ def test_step_donates_and_counts(monkeypatch):
   init, train, _ = compile_steps(mesh, net, TASK, tx)
   state = init(batch, 0)
   plain, _ = train_step(net, TASK, tx, jax.tree.map(jnp.copy, state), batch)
-  compiled, _ = train(state, to_devices(mesh, batch))
+  compiled, _ = train(state, to_devices(mesh, jax.device_get(batch)))
   for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(compiled.params), strict=True):
     np.testing.assert_allclose(x, y, atol=1e-6)
   assert jax.tree.leaves(state.params)[0].is_deleted()

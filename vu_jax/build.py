@@ -11,17 +11,20 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
+from ml_collections import ConfigDict
+
 from vu_jax.errors import UserError
 from vu_jax.glossary import Range
 
 T = TypeVar("T")
+Section = Mapping[str, Any] | ConfigDict  # a ConfigDict is no Mapping
 
 
 class Text(str):
   """A value typed on the command line, not read yet: the field's annotation says how."""
 
 
-def build(cls: type[T], section: Mapping[str, Any], where: str, **given: Any) -> T:
+def build(cls: type[T], section: Section, where: str, **given: Any) -> T:
   """Makes `cls(**section, **given)` after checking every key and value against the fields of `cls`.
 
   Args:

@@ -31,7 +31,8 @@ class Model(nn.Module):
     hidden: channels of each ConvLSTM.
     neck: channels of each stride-2 convolution behind them; it sees how motions lie to each other in the frame.
     kernel: side of the ConvLSTM kernels [positions].
-    input: "frames", or "differences" of neighbouring frames beside them, which needs T >= 2.
+    input: "frames", their "differences" to the frame before (zero at the first), or "both" as 2 C channels; differences
+      show motion at once, where recurrence must first learn to, and hide still backgrounds. They need T >= 2.
     pool: `pooled` is the "mean" of tokens over time, or that of the "last" frame only.
     dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
   """
@@ -40,7 +41,7 @@ class Model(nn.Module):
   hidden: tuple[Count, ...] = (16, 32)
   neck: tuple[Count, ...] = (64,)
   kernel: Count = 3
-  input: Literal["frames", "differences"] = "frames"
+  input: Literal["frames", "differences", "both"] = "frames"
   pool: Literal["mean", "last"] = "mean"
   dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -52,8 +53,8 @@ class Model(nn.Module):
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
     batch, steps, height, width, _ = video.shape
-    if self.input == "differences" and steps < 2:
-      raise UserError(f"conv_lstm with input='differences' needs clips of at least 2 frames, not {steps}")
+    if self.input != "frames" and steps < 2:
+      raise UserError(f"conv_lstm with input='{self.input}' needs clips of at least 2 frames, not {steps}")
     return self.stream(self.initial_state(batch, height, width), video, train=train)[1]
 
   def stream(
@@ -65,7 +66,7 @@ class Model(nn.Module):
       The state after the last frame, and the outputs: `tokens` of these frames, `pooled` of all frames so far.
     """
     del train  # no dropout, no batch statistics
-    x, last_frame = self._with_differences(video, state["last_frame"])
+    x, last_frame = self._input(video, state["last_frame"])
     x = self.trunk(x)
     carries = []
     for i, layer in enumerate(self.recurrent):
@@ -93,9 +94,10 @@ class Model(nn.Module):
     return {"last_frame": None, "carries": tuple(carries), "total": total, "steps": jnp.zeros((), jnp.int32)}
 
   @nn.nowrap
-  def _with_differences(self, video: Array, last_frame: Array | None) -> tuple[Array, Array | None]:
+  def _input(self, video: Array, last_frame: Array | None) -> tuple[Array, Array | None]:
     if self.input == "frames":
       return video, None
     first = video[:, :1] if last_frame is None else last_frame
     before = jnp.concatenate([first, video[:, :-1]], axis=1)
-    return jnp.concatenate([video, video - before], axis=-1), video[:, -1:]
+    change = video - before
+    return (change if self.input == "differences" else jnp.concatenate([video, change], axis=-1)), video[:, -1:]

@@ -23,13 +23,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(mesh: Mesh, batch_size: int) -> None:
+def check_batch_size(devices: int, batch_size: int) -> None:
   """Raises UserError if the clips of a global batch do not divide over the devices."""
-  if batch_size % mesh.size:
-    lower = batch_size // mesh.size * mesh.size
+  if batch_size % devices:
+    lower = batch_size // devices * devices
     raise UserError(
-      f"config.loader.batch_size = {batch_size}: must be a multiple of the {mesh.size} devices, "
-      f"such as {lower or mesh.size} or {lower + mesh.size}"
+      f"config.loader.batch_size = {batch_size}: must be a multiple of the {devices} devices, "
+      f"such as {lower or devices} or {lower + devices}"
     )
 
 

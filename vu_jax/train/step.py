@@ -15,7 +15,7 @@ from jaxtyping import Array
 from vu_jax.metrics.sums import masked
 from vu_jax.train.mesh import replicated, split
 
-Batch = Mapping[str, Array]
+Batch = Mapping[str, Any]  # of arrays, on host or device; their shapes suffice to initialise
 
 
 class TrainState(struct.PyTreeNode):
@@ -25,11 +25,12 @@ class TrainState(struct.PyTreeNode):
   batch statistics. opt_state: of optax. key: the run's key; step n draws from `fold_in(key, n)`.
   """
 
-  step: Array
+  # Any, because JAX also puts shapes, shardings and placeholders into the fields.
+  step: Any
   params: Any
   mutable: Any
   opt_state: Any
-  key: Array
+  key: Any
 
 
 def init_state(net: nn.Module, tx: optax.GradientTransformation, batch: Batch, seed: int) -> TrainState:
