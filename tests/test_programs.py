@@ -169,7 +169,8 @@ def test_bad_value_is_one_line(changes, named, program, tmp_path, data_dir):
 
 def test_model_that_refuses_the_length(program, tmp_path, data_dir, monkeypatch):
   """A model that cannot take T says so in one line, with the model's own reason; here a user's own model."""
-  (tmp_path / "halving.py").write_text(
+  (tmp_path / "ownmodels").mkdir()
+  (tmp_path / "ownmodels" / "halving.py").write_text(
     "import flax.linen as nn\n"
     "class Model(nn.Module):\n"
     "  dtype: str = 'float32'\n"
@@ -185,7 +186,7 @@ def test_model_that_refuses_the_length(program, tmp_path, data_dir, monkeypatch)
     "from configs import motion_convlstm\n"
     "def get_config():\n"
     "  c = motion_convlstm.get_config()\n"
-    "  c.model = dict(name='halving')\n"
+    "  c.model = dict(name='ownmodels.halving')\n"
     "  return c\n"
   )
   arguments[0] = f"--config={config}"
@@ -211,14 +212,14 @@ def videos_job(tmp_path: pathlib.Path, **changes: str) -> list[str]:
 
 def test_bad_video_folders_are_one_line(program, tmp_path):
   """A missing folder, one without videos, a class with one clip, and only unreadable videos."""
-  _one_line(program("launch", *videos_job(tmp_path)), "videos", "no such")
+  _one_line(program("launch", *videos_job(tmp_path)), "no folder", "videos")
   (tmp_path / "videos" / "a").mkdir(parents=True)
   (tmp_path / "videos" / "a" / "notes.txt").write_text("nothing")
   _one_line(program("launch", *videos_job(tmp_path)), "videos")
   write_video(tmp_path / "videos" / "a" / "1.mp4")
   write_video(tmp_path / "videos" / "a" / "2.mp4", seed=1)
   write_video(tmp_path / "videos" / "lonely" / "1.mp4")
-  _one_line(program("launch", *videos_job(tmp_path)), "lonely", "1")
+  _one_line(program("launch", *videos_job(tmp_path)), "lonely", "only one clip")
   (tmp_path / "videos" / "lonely" / "2.mp4").write_bytes(b"junk")
   _one_line(program("launch", *videos_job(tmp_path)), "lonely/2.mp4")
   assert not (tmp_path / "run").exists()

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-Sums = Mapping[str, tuple[Array, Array]]
+AnyArray = Array | np.ndarray | np.generic
+Sums = Mapping[str, tuple[AnyArray, AnyArray]]  # on device or host
 
 
 def masked(values: Float[Array, " B"] | Bool[Array, " B"], mask: Float[Array, " B"]) -> tuple[Array, Array]:
