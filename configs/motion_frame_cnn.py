@@ -13,12 +13,12 @@ from configs import common
 def get_config() -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
-  c.data = dict(name="motion", num_train=2000, num_validation=200, num_test=400)
+  c.data = dict(name="motion", num_train=1600, num_validation=200, num_test=400)
   c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
   c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
   c.loader = dict(batch_size=32)
   c.model = dict(name="frame_cnn", stages=((16, 2), (32, 2), (64, 2)))
   c.task = dict(name="classify")
   c.optim = common.optim(lr_peak=8e-3, warmup_steps=50)
-  c.train = common.run(steps=1000, eval_every_steps=200)
+  c.train = common.run(steps=900, eval_every_steps=300)
   return c

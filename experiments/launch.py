@@ -63,6 +63,8 @@ def launch(experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path
   trained = Trained(experiment, mesh, state, eval_step, directory, facts["labels"], short_side(facts))
   held_out = PreparedSource(directory, experiment.train.eval_split)
   checkpoints = Checkpoints(workdir)
+  if checkpoints.latest() is not None:
+    screen.print(f"continues  from step {checkpoints.latest()}")
   log = RunLog(workdir, experiment.train.steps, screen)
   try:
     state = train(

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli import Arguments, console, run
@@ -106,9 +107,9 @@ def answer(labels: list[str], row: np.ndarray) -> dict[str, Any]:
 
 def show(answers: list[dict[str, Any]], screen: Console) -> None:
   """A row per file with its three most probable labels; a row per window where a file has several."""
-  table = Table("file", "time [s]", "label", "probability", "next")
+  table = Table("file", "time (s)", "label", "probability", "next")
   for found in answers:
-    table.add_row(found["file"], f"0.0-{found['seconds']:.1f}", *_ranked(found["probabilities"]), style="bold")
+    table.add_row(escape(found["file"]), f"0.0-{found['seconds']:.1f}", *_ranked(found["probabilities"]), style="bold")
     for span in found["windows"] if len(found["windows"]) > 1 else []:
       table.add_row("", f"{span['start_s']:.1f}-{span['end_s']:.1f}", *_ranked(span["probabilities"]))
   if answers:
@@ -117,7 +118,7 @@ def show(answers: list[dict[str, Any]], screen: Console) -> None:
 
 def _ranked(row: dict[str, float]) -> tuple[str, str, str]:
   best, *others = sorted(row.items(), key=lambda item: -item[1])[:3]
-  return best[0], f"{best[1]:.1%}", ", ".join(f"{name} {p:.1%}" for name, p in others)
+  return escape(best[0]), f"{best[1]:.1%}", escape(", ".join(f"{name} {p:.1%}" for name, p in others))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def prepared(experiment: Experiment, data_dir: pathlib.Path, screen: Console) ->
 def show(facts: dict[str, Any], screen: Console) -> None:
   """Prints clips, classes, lengths, sizes and rejected files."""
   table = Table(title=f"{facts['name']}: {len(facts['labels'])} classes")
-  for column in ("split", "clips", "per class", "frames", "fps", "size [px]", "length", "stored"):
+  for column in ("split", "clips", "per class", "frames", "fps", "size (px)", "length", "stored"):
     table.add_column(column, justify="left" if column == "split" else "right")
   for split, about in facts["splits"].items():
     counts, frames = about["classes"].values(), about["frames"]
@@ -66,7 +66,8 @@ def show(facts: dict[str, Any], screen: Console) -> None:
     )
   screen.print(table)
   labels = facts["labels"]
-  screen.print("classes: " + ", ".join(labels[:30]) + (f" and {len(labels) - 30} more" if len(labels) > 30 else ""))
+  more = f" and {len(labels) - 30} more" if len(labels) > 30 else ""
+  screen.print("classes: " + ", ".join(labels[:30]) + more, markup=False)
   for item in facts["rejected"][:20]:
     screen.print(f"rejected {item['id']}: {item['reason']}", markup=False)
   if len(facts["rejected"]) > 20:

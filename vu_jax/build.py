@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -17,7 +17,7 @@ from vu_jax.errors import UserError
 from vu_jax.glossary import Range
 
 T = TypeVar("T")
-Section = Mapping[str, Any] | ConfigDict  # a ConfigDict is no Mapping
+Section: TypeAlias = Mapping[str, Any] | ConfigDict  # a ConfigDict is no Mapping
 
 
 class Text(str):

@@ -38,7 +38,7 @@ class Options:
   num_validation: CountOrZero = 200
   num_test: Count = 400
   size_px: Count = 64
-  num_frames: Count = 12
+  num_frames: Count = 10
   fps: Positive = 12.0
   lifetime_f: Count = 6
   sprites: Positive = 8.0
@@ -74,6 +74,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     options = self.builder_config.options
     sizes = (options.num_train, options.num_validation, options.num_test)
     self._done, self._total = 0, sum(sizes)
+    # Drawing holds the GIL, so it needs processes; fresh ones, because JAX's threads do not survive a fork.
+    self._workers = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
     return {split: self._clips(split, n) for split, n in zip(SPLITS, sizes, strict=True) if n}
 
   def _generate_examples(self, **kwargs: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -81,14 +83,14 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
   def _clips(self, split: str, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
     make = partial(example, self.builder_config.options, split)
-    # Drawing holds the GIL, so it needs processes; fresh ones, because JAX's threads do not survive a fork.
-    workers = min(os.cpu_count() or 1, -(-count // 200))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-      run = pool.map(make, range(count), chunksize=25) if workers > 1 else map(make, range(count))
-      for index, stored in enumerate(run):
-        self._done += 1
-        self.progress(self._done, self._total)
-        yield index, stored
+    few = self._total < 500  # starting the workers takes longer than drawing so few
+    run = map(make, range(count)) if few else self._workers.map(make, range(count), chunksize=25)
+    for index, stored in enumerate(run):
+      self._done += 1
+      self.progress(self._done, self._total)
+      yield index, stored
+    if self._done == self._total:
+      self._workers.shutdown()
 
 
 def example(options: Options, split: str, index: int) -> dict[str, Any]:
