@@ -38,15 +38,15 @@ def test_clips_are_a_function_of_seed_split_and_index():
 
 
 def test_stored_clips_look_as_drawn():
-  """By default 12 frames of 64x64 px, decodable, with the noise of the codec only, and the facts that are stored."""
+  """By default 10 frames of 64x64 px, decodable, with the noise of the codec only, and the facts that are stored."""
   stored = example(Options(), "validation", 9)
   assert (stored["id"], stored["label"]) == ("validation/00009_right", "right")
-  assert [stored[k] for k in ("num_frames", "fps", "height", "width")] == [12, 12.0, 64, 64]
-  frames = decode_frames(stored["video"], np.arange(12))
+  assert [stored[k] for k in ("num_frames", "fps", "height", "width")] == [10, 12.0, 64, 64]
+  frames = decode_frames(stored["video"], np.arange(10))
   o = Options()
   scene = Scene(o.size_px, o.num_frames, o.lifetime_f, o.sprites, o.radius_frac, o.speed_frac)
   drawn = draw(scene, "right", np.random.default_rng((0, 1, 9)))
-  assert frames.shape == drawn.shape == (12, 64, 64, 3)
+  assert frames.shape == drawn.shape == (10, 64, 64, 3)
   error = (frames.astype(float) - drawn) ** 2
   assert error.mean() < 40  # 32 dB
   assert drawn.std() > 15
