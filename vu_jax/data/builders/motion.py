@@ -43,7 +43,7 @@ class Options:
   lifetime_f: Count = 6
   sprites: Positive = 8.0
   radius_frac: tuple[Positive, Positive] = (0.06, 0.13)
-  speed_frac: tuple[Positive, Positive] = (0.04, 0.07)
+  speed_frac: tuple[Positive, Positive] = (0.06, 0.09)
   seed: CountOrZero = 0
 
   def __post_init__(self) -> None:
