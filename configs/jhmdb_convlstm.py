@@ -4,6 +4,8 @@ python -m experiments.launch --config=configs/jhmdb_convlstm.py --config.data.ro
 
 660 training and 268 test clips of 21 actions, 15-40 frames each, listed by jhmdb_splits.csv. To compare with: majority
 class 5.9 %, linear model on the middle frame's HOG 17.8 %, on optical-flow histograms 32.0 %.
+
+20.5 % test top-1 (95 %: 16.1-25.8, 268 clips), 18 minutes on two busy CPU cores; one seed, 2026-11-21.
 """
 
 from ml_collections import ConfigDict
