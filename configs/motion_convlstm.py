@@ -5,7 +5,7 @@ python -m experiments.launch --config=configs/motion_convlstm.py
 No download: the clips are drawn. Single frames say nothing about the label, so this measures motion alone;
 configs/motion_frame_cnn.py is the control that cannot see it.
 
-99.5 % test top-1 (95 %: 98.2-99.9, 400 clips), 245 s on two CPU cores with the drawing of the data; one seed, 2026-11-21.
+99.5 % test top-1 (95 %: 98.2-99.9, 400 clips), 245 s on two CPU cores, drawing included; one seed, 2026-11-21.
 Other seeds may find the motion later and need more steps (DESIGN.md, decision 10).
 """
 
