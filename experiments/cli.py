@@ -47,9 +47,11 @@ class Arguments(argparse.ArgumentParser):
     self.add_argument("--config", required=True, metavar="FILE", help=text)
 
   def read(self) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Arguments and overrides from the command line."""
+    """Arguments and overrides from the command line; a program without --config takes no overrides."""
     rest, overrides = split_overrides(sys.argv[1:])
     args, unknown = self.parse_known_args(rest)
+    if overrides and "config" not in args:
+      raise UserError(f"{PREFIX}{next(iter(overrides))}: a run is used with the config that it was trained with")
     if unknown:
       known = [o for a in self._actions for o in a.option_strings]
       raise UserError(f"unknown argument {unknown[0]}{nearest(unknown[0], known)} (see --help)")

@@ -73,7 +73,7 @@ def launch(experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path
       train_step,
       batches,
       partial(to_devices, mesh),
-      lambda state, step: score(trained, state, held_out)[0],
+      lambda state: score(trained, state, held_out)[0],
       learning_rate(experiment.optim, experiment.train.steps),
       checkpoints,
       log,

@@ -201,6 +201,8 @@ def test_missing_things_are_one_line(program, tmp_path, data_dir, finished):
   _one_line(program("launch", "--config=configs/motion_convlstm.py", "--config.seed"), "--config.seed", "no value")
   _one_line(program("evaluate", f"--run={tmp_path / 'none'}"), "not a run directory")
   _one_line(program("evaluate", f"--run={finished}", "--split=tset"), "tset", "test")
+  _one_line(program("predict", f"--run={finished}", "--config.seed=1", "x.mp4"), "--config.seed", "trained with")
+  _one_line(program("evaluate", f"--run={finished}", "--config.seed=1"), "--config.seed", "trained with")
   _one_line(program("predict", f"--run={finished}", f"--json={finished / 'config.json'}", "x.mp4"), "exists already")
 
 

@@ -120,7 +120,7 @@ _KINDS = {int: "an integer", float: "a number", bool: "True or False", tuple: _T
 
 def _check_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, ...]:
   if not isinstance(value, (tuple, list)):
-    raise UserError(f"{where} = {value!r}: must be a tuple such as (1, 2), not {type(value).__name__}")
+    raise UserError(f"{where} = {value!r}: must be {_TUPLE}, not {type(value).__name__}")
   hints = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
   if len(hints) != len(value):
     raise UserError(f"{where} = {value!r}: must have {len(hints)} entries, not {len(value)}")

@@ -41,7 +41,7 @@ def train(
   train_step: StepFn,
   batches: Iterator[Any],
   to_devices: Callable[[Any], Batch],
-  evaluate: Callable[[Any, int], dict[str, float]],
+  evaluate: Callable[[Any], dict[str, float]],
   learning_rate: Callable[[Any], Any],
   checkpoints: Checkpoints,
   log: RunLog,
@@ -67,11 +67,12 @@ def train(
   while True:
     scores = None
     last = step >= options.steps
-    due = step != fresh and step > 0
-    if due and (last or step % options.eval_every_steps == 0 or step % options.checkpoint_every_steps == 0):
+    evaluation_due = last or step % options.eval_every_steps == 0
+    checkpoint_due = evaluation_due or step % options.checkpoint_every_steps == 0
+    if checkpoint_due and step > 0 and step != fresh:
       with meter.paused():
-        if last or step % options.eval_every_steps == 0:
-          scores = evaluate(state, step)
+        if evaluation_due:
+          scores = evaluate(state)
           log.write(step, options.eval_split, scores)
         checkpoints.save(step, state, batches, scores)
     if last:
