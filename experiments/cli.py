@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from vu_jax.backend import fast_cpu
 from vu_jax.build import nearest
 from vu_jax.data.prepare import default_data_dir
 from vu_jax.errors import UserError
@@ -22,6 +23,7 @@ def console() -> Console:
 
 def run(main: Callable[[], None]) -> None:
   """Calls a program; a user's mistake ends it with one line and exit code 2, an interruption with 130."""
+  fast_cpu()
   try:
     main()
   except UserError as error:

@@ -13,6 +13,7 @@ EVERYBODY = {"glossary", "errors"}
 MAY_IMPORT = {
   "errors": set(),
   "glossary": set(),
+  "backend": set(),
   "build": set(),
   "config": {"build"},
   "layers": set(),

@@ -1,12 +1,11 @@
 """Convolutions over video: one function per rank, several lowerings, one result.
 
 All compute what `jax.lax.conv_general_dilated` does (cross-correlation), channels last. How they do it is chosen when
-they are traced: `choose` is the table.
+they are traced, by the table in `conv_table.py`.
 """
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jaxtyping import Array, Float
 
 from vu_jax.layers import window as windows
 from vu_jax.layers.conv_lowerings import Window, applies, lower
+from vu_jax.layers.conv_table import Plan, choose, throughout
 from vu_jax.layers.window import Padding
 
 
@@ -89,59 +89,11 @@ def conv_transpose2d(
   return _conv_transpose(x, kernel, strides, padding, lowering)
 
 
-@dataclass(frozen=True)
-class Plan:
-  """The lowerings of a convolution and of its two gradients, each of which is a convolution of its own kind."""
-
-  forward: str
-  input_gradient: str
-  kernel_gradient: str
-
-
-def choose(backend: str, kernel_shape: Sequence[int], window: Window) -> Plan:
-  """The lowerings by backend and shape: the first line that fits.
-
-  Measured on a CPU with AVX-512 (2 cores, float32, jax 0.10.2; experiments/benchmarks). The lines for other backends
-  are guesses that nobody has measured: XLA as it is, but without windows of 1, which it need not see.
-  """
-  *sizes, channels, features = kernel_shape
-  spatial = max(sizes[-2:]) > 1
-  strided = min(*sizes[-2:], *window.strides[-2:]) > 1 and max(window.dilation) == 1
-  temporal = len(sizes) == 3 and sizes[0] > 1
-  same = set(sizes) == {3} and set(window.strides) == set(window.dilation) == {1}
-  if window.groups > 1:
-    depthwise = channels == 1 and backend != "tpu"
-    return _all("shift" if depthwise else "split" if backend == "cpu" else "xla")
-  if backend != "cpu":
-    return _all("")
-  if not temporal:
-    if same and channels >= 64:
-      return Plan("h:winograd", "h:winograd", "")
-    if not strided:
-      return _all("")
-    if channels <= 4:
-      return Plan("h:depth w:depth", "h:depth w:unfold", "h:depth w:unfold")
-    return Plan("", "h:depth w:unfold" if channels < 128 else "h:unfold w:unfold", "")
-  if not spatial:
-    return Plan("", "" if window.strides[0] == 1 else "t:taps", "")
-  if same and channels >= 64:
-    return Plan("t:winograd h:winograd", "t:winograd", "t:winograd h:winograd" if channels >= 128 else "t:taps")
-  first = "t:unfold" if sizes[0] * channels <= features else "t:spread" if channels <= 4 else "t:taps"
-  if not strided:
-    return _all(first)
-  deep = f"{first} h:depth w:depth"
-  return Plan(first if features > 16 else deep, deep, deep)
-
-
-def _all(lowering: str) -> Plan:
-  return Plan(lowering, lowering, lowering)
-
-
 def _conv(x, kernel, strides, padding, dilation, groups, lowering):
   _check_channels(x.shape[-1], kernel.shape, groups)
   pads = windows.resolve(x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
   window = Window(tuple(strides), pads, tuple(dilation), groups)
-  plan = _plan(lowering, kernel.shape, window, x.shape[-1])
+  plan = _plan(lowering, x.shape, kernel.shape, window)
   wide = _working_dtype(x.dtype)
   return _planned(x.astype(wide), kernel.astype(wide), window, plan).astype(x.dtype)
 
@@ -152,14 +104,11 @@ def _conv_transpose(x, kernel, strides, padding, lowering):
   small, full = x.shape[1:-1], [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], strides, kernel.shape, strict=False)]
   pads = windows.resolve(full, sizes, strides, _crop(padding, full, small, strides), ones)
   window = Window(tuple(strides), pads, ones)
-  turned = jnp.swapaxes(kernel, -1, -2)
-  name = _plan(lowering, turned.shape, window, kernel.shape[-1]).input_gradient
+  shape = (x.shape[0], *(n - sum(p) for n, p in zip(full, pads, strict=True)), kernel.shape[-1])
   wide = _working_dtype(x.dtype)
-  out = jax.ShapeDtypeStruct(
-    (x.shape[0], *(n - sum(p) for n, p in zip(full, pads, strict=True)), kernel.shape[-1]), wide
-  )
-  transpose = jax.linear_transpose(lambda y: lower(y, turned.astype(wide), window, name), out)
-  return transpose(x.astype(wide))[0].astype(x.dtype)
+  turned = jnp.swapaxes(kernel, -1, -2).astype(wide)
+  plan = _plan(lowering, shape, turned.shape, window)
+  return _adjoint(x.astype(wide), turned, shape, window, plan).astype(x.dtype)
 
 
 def _crop(padding: Padding, full: Sequence[int], small: Sequence[int], strides: Sequence[int]) -> Padding:
@@ -179,32 +128,44 @@ def _mixed(x: Array, kernel: Array, window: Window, plan: Plan) -> Array:
   return lower(x, kernel, window, plan.forward)
 
 
-def _forward(x, kernel, window, plan):
-  return lower(x, kernel, window, plan.forward), (x, kernel)
-
-
-def _backward(window, plan, saved, dy):
+def _mixed_backward(window, plan, saved, dy):
   x, kernel = saved
   pull_x = jax.vjp(lambda x: lower(x, kernel, window, plan.input_gradient), x)[1]
   pull_kernel = jax.vjp(lambda kernel: lower(x, kernel, window, plan.kernel_gradient), kernel)[1]
   return *pull_x(dy), *pull_kernel(dy)
 
 
-_mixed.defvjp(_forward, _backward)
+_mixed.defvjp(lambda x, kernel, *static: (_mixed(x, kernel, *static), (x, kernel)), _mixed_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _adjoint(x: Array, kernel: Array, shape: tuple[int, ...], window: Window, plan: Plan) -> Array:
+  """The input gradient of the convolution of an input of `shape`, for the output gradient x."""
+  pull = jax.vjp(lambda y: lower(y, kernel, window, plan.input_gradient), jnp.zeros(shape, x.dtype))[1]
+  return pull(x)[0]
+
+
+def _adjoint_backward(shape, window, plan, saved, dy):
+  x, kernel = saved
+  pull = jax.vjp(lambda kernel: lower(dy, kernel, window, plan.kernel_gradient), kernel)[1]
+  return lower(dy, kernel, window, plan.forward), pull(x)[0]
+
+
+_adjoint.defvjp(lambda x, kernel, *static: (_adjoint(x, kernel, *static), (x, kernel)), _adjoint_backward)
 
 
 def _planned(x: Array, kernel: Array, window: Window, plan: Plan) -> Array:
-  if plan == _all(plan.forward):
+  if plan == throughout(plan.forward):
     return lower(x, kernel, window, plan.forward)
   return _mixed(x, kernel, window, plan)
 
 
-def _plan(lowering: str | None, kernel_shape: Sequence[int], window: Window, channels: int) -> Plan:
+def _plan(lowering: str | None, shape: Sequence[int], kernel_shape: Sequence[int], window: Window) -> Plan:
   if lowering is None:
-    return choose(jax.default_backend(), kernel_shape, window)
-  if not applies(lowering, kernel_shape, window, channels):
+    return choose(jax.default_backend(), shape, kernel_shape, window)
+  if not applies(lowering, kernel_shape, window, shape[-1]):
     raise ValueError(f'lowering "{lowering}" cannot compute a {tuple(kernel_shape)} kernel with {window}')
-  return _all(lowering)
+  return throughout(lowering)
 
 
 def _working_dtype(dtype: jnp.dtype) -> jnp.dtype:

@@ -13,6 +13,8 @@ from jaxtyping import Array
 
 from vu_jax.layers.window import Pads, output_size
 
+_TAPS = 9
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def shift(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads, dilation: tuple[int, ...]) -> Array:
@@ -59,16 +61,13 @@ def _kernel_gradient(x, dy, kernel, strides, dilation):
 
 
 def _multiply_add(x, kernel, strides, dilation, size):
-  """Sums tap by tap; the barriers keep XLA from one loop with more operands than registers."""
-  window = kernel.shape[:-2]
-  taps = kernel.reshape(window[0], -1, kernel.shape[-1]).astype(jnp.float32)
-  shifts = _shifts(x, window, strides, dilation, size)
-  total = None
-  for i in range(window[0]):
-    part = shifts[i * taps.shape[1] : (i + 1) * taps.shape[1]]
-    products = [s.astype(jnp.float32) * tap for s, tap in zip(part, taps[i], strict=True)]
-    total = functools.reduce(jnp.add, products if total is None else [total, *products])
-    total = jax.lax.optimization_barrier(total)
+  """Sums a few taps at a time: XLA's loop over all of them would have more operands than the CPU has registers."""
+  taps = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
+  shifts = _shifts(x, kernel.shape[:-2], strides, dilation, size)
+  products = [s.astype(jnp.float32) * tap for s, tap in zip(shifts, taps, strict=True)]
+  total = functools.reduce(jnp.add, products[:_TAPS])
+  for i in range(_TAPS, len(products), _TAPS):
+    total = functools.reduce(jnp.add, products[i : i + _TAPS], jax.lax.optimization_barrier(total))
   return total
 
 
@@ -85,7 +84,14 @@ def _shifts(
 
 
 def _pad(x: Array, pads: Pads) -> Array:
-  return jnp.pad(x, [(0, 0), *pads, (0, 0)])
+  """Zeros around the input; copying whole rows side by side is twice as fast as XLA's element-wise pad.
+
+  The barrier keeps XLA from doing so once per tap.
+  """
+  for axis, pair in reversed(list(enumerate(pads, start=1))):
+    low, high = (jnp.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), x.dtype) for n in pair)
+    x = jnp.concatenate([low, x, high], axis) if any(pair) else x
+  return jax.lax.optimization_barrier(x)
 
 
 def _per_output(x: Array, features: int) -> Array:
