@@ -10,7 +10,6 @@ import pytest
 
 from vu_jax.config import find_module, names
 from vu_jax.errors import UserError
-from vu_jax.layers.recurrent import ConvLSTM, ConvLSTMCell, conv_lstm_step
 from vu_jax.models.conv_lstm import Model as ConvLSTMModel
 
 ORDER_BLIND = {"frame_cnn"}
@@ -173,34 +172,3 @@ def test_differences_need_two_frames():
   video = jax.ShapeDtypeStruct((1, 1, 16, 16, 3), jnp.float32)
   with pytest.raises(UserError, match="at least 2 frames, not 1"):
     jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), video)
-
-
-def test_one_step_of_the_lstm_by_hand():
-  """Gates i, f, g, o = 0, -1, log 3, 0 with forget bias 1 and memory 2.
-
-  i = f = o = sigmoid(0) = 1/2, tanh(log 3) = (9 - 1) / (9 + 1) = 0.8;
-  c' = 1/2 x 2 + 1/2 x 0.8 = 1.4, h' = 1/2 tanh(1.4) = 0.442676.
-  """
-  gates = jnp.array([0.0, -1.0, np.log(3), 0.0]).reshape(1, 1, 1, 4)
-  memory = jnp.full((1, 1, 1, 1), 2.0)
-  (hidden, new_memory), output = conv_lstm_step((jnp.full((1, 1, 1, 1), 9.0), memory), gates, 1.0)
-  assert float(new_memory[0, 0, 0, 0]) == pytest.approx(1.4)
-  assert float(hidden[0, 0, 0, 0]) == float(output[0, 0, 0, 0]) == pytest.approx(0.442676, rel=1e-5)
-
-
-def test_conv_lstm_is_a_loop_over_its_cell():
-  """The lifted recurrence equals a plain Python loop: input convolution per frame, then the cell."""
-  x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6, 3))
-  layer = ConvLSTM(features=4, unroll=2)
-  (hidden, carry), variables = jax.jit(layer.init_with_output)(jax.random.key(1), x)
-  params = variables["params"]
-  kernel, bias = params["input"]["kernel"], params["input"]["bias"]
-  cell = ConvLSTMCell(features=4)
-  state = (jnp.zeros((2, 4, 6, 4)), jnp.zeros((2, 4, 6, 4)))
-  for t in range(5):
-    gates = jax.lax.conv_general_dilated(x[:, t], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    out: Any
-    state, out = cell.apply({"params": params["cell"]}, state, gates + bias)
-    np.testing.assert_allclose(hidden[:, t], out, rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(carry[0], state[0], rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(carry[1], state[1], rtol=1e-4, atol=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from peers import peer
 
 from vu_jax.layers.pool import avg_pool, ceil_padding, max_pool
 
@@ -262,7 +263,7 @@ def test_ceil_padding_by_hand():
 )
 def test_equals_torch(size, window, strides, padding, ceil_mode):
   """Values and gradients of maxima, ties included, and of means with padding counted or not, also in ceil mode."""
-  torch = pytest.importorskip("torch")
+  torch = peer("torch")
   x = ties((2, *size, 3))
   pads = ceil_padding(size, window, strides, padding) if ceil_mode else padding
   peers = [
@@ -270,8 +271,8 @@ def test_equals_torch(size, window, strides, padding, ceil_mode):
   ]
   for count in (True, False):
     if not (count and ceil_mode):
-      peer = torch.nn.AvgPool3d(window, strides, padding, ceil_mode, count_include_pad=count)
-      peers.append((lambda x, count=count: avg_pool(x, window, strides, pads, count), peer))
+      theirs = torch.nn.AvgPool3d(window, strides, padding, ceil_mode, count_include_pad=count)
+      peers.append((lambda x, count=count: avg_pool(x, window, strides, pads, count), theirs))
   for ours, theirs in peers:
     there = torch.from_numpy(np.moveaxis(np.array(x), -1, 1).copy()).requires_grad_(True)
     expected = theirs(there)

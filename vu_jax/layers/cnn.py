@@ -6,24 +6,27 @@ import flax.linen as nn
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from vu_jax.layers.conv_modules import Conv2D
+from vu_jax.layers.precision import Dtype
+
 
 class FrameStage(nn.Module):
   """Convolution, group norm and ReLU on each frame: `(B T H W C) -> (B T H/stride W/stride features)`.
 
-  Time is folded into the batch, so XLA sees one 2-D convolution. Group norm (Wu & He 2018) keeps no running
-  statistics, which makes a clip's features independent of its batch and equal in streaming.
+  Group norm (Wu & He 2018) keeps no running statistics, which makes a clip's features independent of its batch and
+  equal in streaming.
   """
 
   features: int
   kernel: int = 3
   stride: int = 1
-  dtype: str = "float32"
+  dtype: Dtype = "float32"
 
   @nn.compact
   def __call__(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T h w D"]:
     size, step = (self.kernel, self.kernel), (self.stride, self.stride)
-    x = rearrange(video, "b t h w c -> (b t) h w c")
-    x = nn.Conv(self.features, size, step, use_bias=False, dtype=self.dtype, name="conv")(x)
+    x = Conv2D(self.features, size, step, use_bias=False, dtype=self.dtype, name="conv")(video)
+    x = rearrange(x, "b t h w c -> (b t) h w c")
     # The statistics are float32 whatever the dtype: flax computes them so.
     x = nn.GroupNorm(num_groups=None, group_size=norm_group(self.features), dtype=self.dtype, name="norm")(x)
     return rearrange(nn.relu(x), "(b t) h w d -> b t h w d", b=video.shape[0])
@@ -33,7 +36,7 @@ class FrameTrunk(nn.Module):
   """Stacked `FrameStage`s, one per (features, stride) of `stages`; the first kernel is 5x5, the others 3x3."""
 
   stages: Sequence[tuple[int, int]]
-  dtype: str = "float32"
+  dtype: Dtype = "float32"
 
   @nn.compact
   def __call__(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T h w D"]:

@@ -1,98 +1,229 @@
-"""Recurrence over time: a pure cell, lifted over the frames by `nn.scan`.
+"""Recurrent layers over clips: RNN, LSTM, GRU on vectors, ConvLSTM, ConvGRU on maps.
 
-The input convolution of all frames leaves the scan and runs as one convolution; only the hidden-to-hidden
-convolution stays inside.
+A layer is a pure cell (`cells.py`) lifted over time, layer by layer over the whole clip. What does not depend on the
+recurrence is outside of the loop: the input maps of all frames are one matmul or convolution over (time x batch)
+before it, the weight gradients one after it (`hoist.py`), random numbers are drawn before it.
 """
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-Carry = tuple[Float[Array, "B h w D"], Float[Array, "B h w D"]]
+from vu_jax.layers.cells import ConvGRUCell, GRUCell, HiddenState, LSTMCell, LSTMState, Peephole, RNNCell
+from vu_jax.layers.input_map import InputMap
+from vu_jax.layers.over_time import (
+  cell_params,
+  check_clip,
+  check_fields,
+  check_state,
+  masked,
+  over_time,
+  unrolled,
+  zoneout_keep,
+)
+from vu_jax.layers.precision import Dtype
 
-
-def conv_lstm_step(
-  carry: Carry, gates: Float[Array, "B h w G"], forget_bias: float
-) -> tuple[Carry, Float[Array, "B h w D"]]:
-  """One step of the LSTM equations on maps, from the summed pre-activations of the four gates (G = 4 D).
-
-  i, f, o = sigmoid(gates), f with `forget_bias` added; c' = f c + i tanh(g); h' = o tanh(c').
-  Source: Shi et al. 2015, "Convolutional LSTM Network", equation 3.
-  Differs from the paper: no peephole connections.
-  """
-  _, memory = carry
-  i, f, g, o = jnp.split(gates, 4, axis=-1)
-  memory = nn.sigmoid(f + forget_bias) * memory + nn.sigmoid(i) * jnp.tanh(g)
-  hidden = nn.sigmoid(o) * jnp.tanh(memory)
-  return (hidden, memory), hidden
+States = tuple[Any, ...]
 
 
-class ConvLSTMCell(nn.Module):
-  """Adds the hidden-to-hidden convolution to the gates of the input, then `conv_lstm_step`."""
-
-  features: int
-  kernel: int = 3
-  forget_bias: float = 1.0
-  hidden_scale: float = 4.0
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, carry: Carry, input_gates: Float[Array, "B h w G"]) -> tuple[Carry, Float[Array, "B h w D"]]:
-    size = (self.kernel, self.kernel)
-    init = nn.initializers.orthogonal(self.hidden_scale)
-    conv = nn.Conv(4 * self.features, size, use_bias=False, kernel_init=init, dtype=self.dtype, name="hidden")
-    return conv_lstm_step(carry, input_gates + conv(carry[0]), self.forget_bias)
-
-
-class ConvLSTM(nn.Module):
-  """ConvLSTM over a clip: `(B T h w C) -> (B T h w features)` and the final `(hidden, memory)`.
+class Recurrent(nn.Module):
+  """What the layers have in common: `(B T ... C) -> (B T ... D)` and the final state.
 
   Fields:
-    features: channels of hidden state and memory.
-    kernel: side of both convolutions [positions].
-    forget_bias: added to the forget gate, so that memory lasts from the start (Jozefowicz et al. 2015).
-    hidden_scale: of the orthogonal hidden-to-hidden kernels at the start. Hidden states are small (about 0.2), so with
-      a scale of 1 the past hardly reaches the gates; see decision 10 in DESIGN.md.
-    unroll: steps per loop iteration; more is faster on the CPU, where XLA's convolutions inside a loop are slow,
-      and compiles longer.
-    dtype: of the computation; parameters are float32.
+    features: channels D of hidden state and output, per direction.
+    layers: stacked; each reads the outputs of the one before.
+    bidirectional: a second cell per layer runs backwards in time; outputs are concatenated, (B T ... 2 D).
+    dropout: of the outputs between layers, 0..1 (training only).
+    zoneout: probability 0..1 that a hidden unit keeps its old value (Krueger et al. 2017); evaluation takes the mean.
+    layer_norm: of the pre-activations, those of the input and of the state apart (Ba et al. 2016).
+    hidden_scale: of the orthogonal hidden-to-hidden kernels at the start.
+    remat: recompute each step in the backward pass: less memory, more time.
+    unroll: steps per loop iteration; None leaves it to `over_time.unrolled`.
+    dtype: of the computation and of the state; parameters are float32.
   """
 
   features: int
-  kernel: int = 3
-  forget_bias: float = 1.0
-  hidden_scale: float = 4.0
-  unroll: int = 16
-  dtype: str = "float32"
+  layers: int = 1
+  bidirectional: bool = False
+  dropout: float = 0.0
+  zoneout: float = 0.0
+  layer_norm: bool = False
+  hidden_scale: float = 1.0
+  remat: bool = False
+  unroll: int | None = None
+  dtype: Dtype = "float32"
+
+  RANK: ClassVar[int] = 3
+  GATES: ClassVar[tuple[int, ...]] = ()  # in multiples of `features`; one layer norm for each
+
+  def _cell(self) -> nn.Module:
+    raise NotImplementedError
+
+  def _rates(self) -> Any:
+    """Zoneout per array of the state; its structure is that of the state."""
+    return HiddenState(self.zoneout)
+
+  def _kernel_size(self) -> tuple[int, ...]:
+    return ()
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "B T h w C"], carry: Carry | None = None
-  ) -> tuple[Float[Array, "B T h w D"], Carry]:
-    batch, steps, height, width, _ = x.shape
-    size = (self.kernel, self.kernel)
-    frames = rearrange(x, "b t h w c -> (b t) h w c")
-    gates = nn.Conv(4 * self.features, size, dtype=self.dtype, name="input")(frames)
-    gates = rearrange(gates, "(b t) h w g -> b t h w g", b=batch)
-    if carry is None:
-      carry = conv_lstm_carry(batch, height, width, self.features, self.dtype)
-    lifted: Any = nn.scan(
-      ConvLSTMCell,
-      variable_broadcast="params",
-      split_rngs={"params": False},
-      in_axes=1,
-      out_axes=1,
-      unroll=min(self.unroll, steps),
+    self,
+    x: Float[Array, "B T *grid C"],
+    state: States | None = None,
+    *,
+    mask: Shaped[Array, "..."] | None = None,
+    train: bool = False,
+  ) -> tuple[Float[Array, "B T *grid D"], States]:
+    """Runs over a clip.
+
+    Args:
+      x: features of the frames.
+      state: before the first frame (for backward cells: behind the last); zeros when left out. One entry per layer
+        and direction: (forward 0, backward 0, forward 1, ...), each `HiddenState` or `LSTMState`.
+      mask: (B T), 1 or True at real frames. At the others the state is held and the output is zero.
+      train: draws dropout and zoneout (rng "dropout").
+
+    Returns:
+      The hidden states of the last layer, and the state after the clip, which continues it when passed in again.
+
+    Raises:
+      ValueError: wrong rank, mask or state.
+    """
+    check_clip(self, x, mask, self.RANK)
+    check_fields(self)
+    zero = self.zero_state(x.shape[0], *x.shape[2:-1])
+    state = zero if state is None else state
+    check_state(state, zero)
+    real = None if mask is None else rearrange(mask.astype(bool), "b t -> t b")
+    x = masked(rearrange(x, "b t ... -> t b ..."), real)
+    final: list[Any] = []
+    for layer in range(self.layers):
+      x = nn.Dropout(self.dropout, deterministic=not train)(x) if layer and self.dropout else x
+      outputs = []
+      for direction in ("forward", "backward")[: 1 + self.bidirectional]:
+        end, hidden = self._pass(f"{direction}{layer}", x, state[len(final)], real, train)
+        final.append(end)
+        outputs.append(hidden)
+      x = jnp.concatenate(outputs, axis=-1)
+    return rearrange(x, "t b ... -> b t ..."), tuple(final)
+
+  def _pass(self, name: str, x: Array, state: Any, real: Array | None, train: bool) -> tuple[Any, Array]:
+    """One cell over the clip, time first."""
+    groups = tuple(k * self.features for k in self.GATES)
+    mapped = InputMap(
+      sum(groups), self._kernel_size(), groups if self.layer_norm else (), self.dtype, name=f"{name}_input"
     )
-    cell = lifted(self.features, self.kernel, self.forget_bias, self.hidden_scale, self.dtype, name="cell")
-    carry, hidden = cell(carry, gates)
-    return hidden, carry
+    gates = mapped(x)
+    cell = self._cell()
+    params = cell_params(self, f"{name}_cell", cell, state, gates)
+    keep = None
+    if any(jax.tree.leaves(self._rates())):
+      keep = zoneout_keep(self._rates(), state, len(x), self.make_rng("dropout") if train else None)
+    reverse = name.startswith("backward")
+    unroll = self.unroll or unrolled(len(x), self.RANK == 5)
+    end, (hidden, _) = over_time(cell, params, state, gates, real, keep, unroll, self.remat, reverse)
+    return end, hidden
+
+  @nn.nowrap
+  def zero_state(self, batch: int, *grid: int) -> States:
+    """The state before the first frame of `batch` clips; maps take their height and width too."""
+    zeros = jax.tree.map(lambda _: jnp.zeros((batch, *grid, self.features), self.dtype), self._rates())
+    return (zeros,) * (self.layers * (1 + self.bidirectional))
 
 
-def conv_lstm_carry(batch: int, height: int, width: int, features: int, dtype: str) -> Carry:
-  """The state before the first frame: zeros."""
-  zeros = jnp.zeros((batch, height, width, features), dtype)
-  return zeros, zeros
+class RNN(Recurrent):
+  """Plain recurrence on vectors, `(B T C) -> (B T D)`: `RNNCell`. Fields: activation, "tanh" or "relu"."""
+
+  activation: Literal["tanh", "relu"] = "tanh"
+
+  GATES = (1,)
+
+  def _cell(self) -> nn.Module:
+    options = (self.activation, self.layer_norm, self.dtype)
+    return RNNCell(self.features, (), self.hidden_scale, *options, parent=None)
+
+
+class GRU(Recurrent):
+  """Gated recurrent units on vectors, `(B T C) -> (B T D)`: `GRUCell`, the variant of cuDNN and torch."""
+
+  GATES = (2, 1)
+
+  def _cell(self) -> nn.Module:
+    return GRUCell(self.features, self.hidden_scale, self.layer_norm, self.dtype, parent=None)
+
+
+class LSTM(Recurrent):
+  """Long short-term memory on vectors, `(B T C) -> (B T D)`: `LSTMCell`.
+
+  Fields:
+    forget_bias: added to the forget gate, so that memory lasts from the start (Jozefowicz et al. 2015); 0 for weights
+      of torch.
+    zoneout_memory: as `zoneout`, of the memory; Krueger et al. use 0.5, and 0.05 for the hidden state.
+    peephole: see `LSTMCell`.
+  """
+
+  forget_bias: float = 1.0
+  zoneout_memory: float = 0.0
+  peephole: Literal["none", "channel"] = "none"
+
+  GATES = (4,)
+
+  def _rates(self) -> Any:
+    return LSTMState(self.zoneout, self.zoneout_memory)
+
+  def _cell(self) -> nn.Module:
+    options = (self.forget_bias, self.peephole, self.layer_norm, self.dtype)
+    return LSTMCell(self.features, (), self.hidden_scale, *options, parent=None)
+
+
+class ConvGRU(Recurrent):
+  """Gated recurrent units on maps, `(B T h w C) -> (B T h w D)`: `ConvGRUCell`. Fields: kernel, side [positions]."""
+
+  kernel: int = 3
+
+  RANK = 5
+  GATES = (2, 1)
+
+  def _kernel_size(self) -> tuple[int, ...]:
+    return (self.kernel, self.kernel)
+
+  def _cell(self) -> nn.Module:
+    options = (self.hidden_scale, self.layer_norm, self.dtype)
+    return ConvGRUCell(self.features, self._kernel_size(), *options, parent=None)
+
+
+class ConvLSTM(Recurrent):
+  """Long short-term memory on maps, `(B T h w C) -> (B T h w D)`: `LSTMCell` with convolutions.
+
+  Hidden states are small at the start (about 0.2), so with `hidden_scale` 1 the past hardly reaches the gates; 4 is
+  the default here. See decision 10 in DESIGN.md.
+
+  Fields:
+    kernel: side of both convolutions [positions].
+    forget_bias, zoneout_memory: as in `LSTM`.
+    peephole: see `LSTMCell`.
+  """
+
+  hidden_scale: float = 4.0
+  kernel: int = 3
+  forget_bias: float = 1.0
+  zoneout_memory: float = 0.0
+  peephole: Peephole = "none"
+
+  RANK = 5
+  GATES = (4,)
+
+  def _kernel_size(self) -> tuple[int, ...]:
+    return (self.kernel, self.kernel)
+
+  def _rates(self) -> Any:
+    return LSTMState(self.zoneout, self.zoneout_memory)
+
+  def _cell(self) -> nn.Module:
+    options = (self.forget_bias, self.peephole, self.layer_norm, self.dtype)
+    return LSTMCell(self.features, self._kernel_size(), self.hidden_scale, *options, parent=None)

@@ -1,25 +1,24 @@
-"""Attention over video: the multi-head layer, and the ways to lay it over a grid of space and time.
+"""Attention over video: the ways to lay it over a grid of space and time.
 
-Class tokens: a model appends them to flat tokens and calls `MultiHeadAttention` on `(B (1 + t h w) D)`; the grids here
-have none.
+Class tokens: the grids here have none; see `multi_head`.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, CountOrZero, Fraction
 from vu_jax.layers.attention import Lowering, attend
+from vu_jax.layers.multi_head import MultiHeadAttention
 from vu_jax.layers.precision import Dtype
+from vu_jax.layers.window_attention import RelativeBias, attend_windows
 
-Size: TypeAlias = tuple[int, int, int]
 Form: TypeAlias = Literal["joint", "divided", "axial", "factorised", "windowed"]
 Axis: TypeAlias = Literal["time", "height", "width", "space", "joint"]
 # How a grid (b t h w) becomes rows of tokens: all but the last are rows.
@@ -73,143 +72,6 @@ def attend_factorised(
   space = attend_space(partial(options, dropout_key=keys[0]), *next(halves))
   time = attend_time(partial(options, dropout_key=keys[1], causal=causal), *next(halves))
   return jnp.concatenate([space, time], axis=-2)
-
-
-class MultiHeadAttention(nn.Module):
-  """Attention with projections: (... N D) -> (... N features).
-
-  Parameters: `qkv` (D, 3 x features) of self-attention, or `query`, `key`, `value` with a context; `out`. Their
-  features are ordered (q k v) (head) (feature of the head).
-
-  Fields:
-    heads: A; must divide `features`.
-    features: width of queries, keys, values and result; that of the input when left out.
-    qkv_bias: whether the input projections have biases. That of the keys has no effect on the result.
-    dropout: fraction of attention weights dropped in training; draws from the "dropout" stream.
-    causal: tokens see no later ones; `causal_block` tokens, such as those of a frame, count as one moment.
-    lowering: see `attend`.
-    dtype: of the computation; parameters are float32.
-
-  Raises:
-    ValueError: heads that do not divide the features.
-
-  Source: Vaswani et al. 2017, section 3.2.2.
-  """
-
-  heads: Count
-  features: Count | None = None
-  qkv_bias: bool = True
-  dropout: Fraction = 0.0
-  causal: bool = False
-  causal_block: Count = 1
-  lowering: Lowering | None = None
-  dtype: Dtype = "float32"
-
-  @nn.compact
-  def __call__(
-    self,
-    x: Float[Array, "*batch N D"],
-    context: Float[Array, "*batch M C"] | None = None,
-    *,
-    bias: Float[Array, "..."] | None = None,
-    mask: Bool[Array, "..."] | None = None,
-    rotate: Callable[[Array, Array], tuple[Array, Array]] | None = None,
-    attention: Callable[..., Array] = attend,
-    train: bool = False,
-  ) -> Float[Array, "*batch N E"]:
-    """Attends from `x` to `context`, or to itself.
-
-    Args:
-      x: the tokens that ask.
-      context: the tokens that are looked at, for cross-attention.
-      bias, mask: broadcast to (*batch A N M); see `attend`.
-      rotate: (q, k) -> (q, k) before the dot products, arrays (*batch N A d): for rotary positions.
-      attention: what combines q, k and v, in place of `attend`.
-      train: whether to drop weights.
-    """
-    features = self.features or x.shape[-1]
-    if features % self.heads:
-      raise ValueError(f"{self.heads} heads do not divide {features} features: change one of them")
-    dense = partial(nn.Dense, use_bias=self.qkv_bias, dtype=self.dtype)
-    if context is None:
-      qkv = dense(3 * features, name="qkv")(x)
-      q, k, v = rearrange(qkv, "... n (three a d) -> three ... n a d", three=3, a=self.heads)
-    else:
-      named = (("query", x), ("key", context), ("value", context))
-      q, k, v = (rearrange(dense(features, name=n)(y), "... (a d) -> ... a d", a=self.heads) for n, y in named)
-    if rotate is not None:
-      q, k = rotate(q, k)
-    options: dict[str, Any] = {"bias": bias, "mask": mask, "lowering": self.lowering}
-    if self.causal:
-      options |= {"causal": True, "causal_block": self.causal_block}
-    if train and self.dropout:
-      options |= {"dropout": self.dropout, "dropout_key": self.make_rng("dropout")}
-    out = rearrange(attention(q, k, v, **options), "... n a d -> ... n (a d)")
-    return nn.Dense(features, dtype=self.dtype, name="out")(out)
-
-
-class RelativeBias(nn.Module):
-  """A learned bias for each head and each offset between two tokens of a window: -> (A N N), for `attend`.
-
-  Fields:
-    window: (t, h, w) tokens; the parameter `table` is ((2t-1)(2h-1)(2w-1), heads), in the order of these axes.
-    heads: A.
-
-  Source: Liu et al. 2021, "Video Swin Transformer", section 3.2, equation 3.
-  """
-
-  window: tuple[Count, Count, Count]
-  heads: Count
-
-  @nn.compact
-  def __call__(self, size: Size) -> Float[Array, "A N N"]:
-    """The bias for windows of `size`, at most `window`: offsets keep their entries in smaller windows."""
-    offsets = [2 * n - 1 for n in self.window]
-    table = self.param("table", nn.initializers.truncated_normal(0.02), (int(np.prod(offsets)), self.heads))
-    places = np.indices(size).reshape(3, -1)
-    apart = places[:, :, None] - places[:, None] + np.array(self.window)[:, None, None] - 1
-    return rearrange(table[np.ravel_multi_index(tuple(apart), offsets)], "n m a -> a n m")
-
-
-def attend_windows(
-  attention: Callable[..., Array], x: Float[Array, "B t h w D"], size: Size, shift: Size
-) -> Float[Array, "B t h w E"]:
-  """Applies `attention(tokens (B windows N D), mask=...)` to the tokens of each window of a grid.
-
-  The grid is padded behind to a multiple of `size`, and rolled by `shift`, so that windows lie across the borders of
-  the unshifted ones. Tokens see neither padding nor what was rolled in from the other side.
-
-  Source: Liu et al. 2021, "Video Swin Transformer", section 3.1.
-  Differs from the paper: its code lets tokens see the padding.
-  """
-  grid = x.shape[1:4]
-  regions = _regions(grid, size, shift)
-  mask = None
-  if regions.any():
-    parts = rearrange(jnp.asarray(regions), "(nt t) (nh h) (nw w) -> (nt nh nw) 1 (t h w)", **_sides(size))
-    mask = (parts[..., :, None] == parts[..., None, :]) & (parts >= 0)[..., None, :]
-  x = jnp.pad(x, [(0, 0), *((0, p - n) for p, n in zip(regions.shape, grid, strict=True)), (0, 0)])
-  x = jnp.roll(x, [-s for s in shift], (1, 2, 3))
-  pattern = "b (nt t) (nh h) (nw w) d", "b (nt nh nw) (t h w) d"
-  x = attention(rearrange(x, " -> ".join(pattern), **_sides(size)), mask=mask)
-  counts = dict(zip(("nt", "nh", "nw"), (p // n for p, n in zip(regions.shape, size, strict=True)), strict=True))
-  x = jnp.roll(rearrange(x, " -> ".join(pattern[::-1]), **_sides(size), **counts), shift, (1, 2, 3))
-  return x[:, : grid[0], : grid[1], : grid[2]]
-
-
-def _sides(size: tuple[int, ...]) -> dict[str, int]:
-  return dict(zip("thw", size, strict=True))
-
-
-def _regions(grid: tuple[int, ...], size: Size, shift: Size) -> Int[np.ndarray, "T H W"]:
-  """For each place of the padded and rolled grid, a number for what was rolled in together; -1 for padding."""
-  padded = [-(-n // k) * k for n, k in zip(grid, size, strict=True)]
-  places = np.indices(padded)
-  regions, padding = np.zeros(padded, np.int32), np.zeros(padded, bool)
-  for axis, (place, n, p, s) in enumerate(zip(places, grid, padded, shift, strict=True)):
-    regions += (place >= p - s) * 2**axis
-    padding |= (place + s) % p >= n
-  return np.where(padding, -1, regions)
 
 
 class SpaceTimeAttention(nn.Module):
@@ -283,9 +145,11 @@ class SpaceTimeAttention(nn.Module):
     )
 
   def _factorised(self, x: Array, train: bool) -> Array:
+    t, h, w = x.shape[1:4]
+
     def halves(q, k, v, bias, mask, **options):
       del bias, mask  # nobody gives them here
-      grids = (rearrange(y, "b (t h w) a d -> b t h w a d", **_sides(x.shape[1:4])) for y in (q, k, v))
+      grids = (rearrange(y, "b (t h w) a d -> b t h w a d", t=t, h=h, w=w) for y in (q, k, v))
       out = attend_factorised(*grids, causal=self.causal, **options)
       return rearrange(out, "b t h w a d -> b (t h w) a d")
 

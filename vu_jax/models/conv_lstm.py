@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count
 from vu_jax.layers.cnn import FrameStage, FrameTrunk
-from vu_jax.layers.recurrent import ConvLSTM, conv_lstm_carry
+from vu_jax.layers.recurrent import ConvLSTM
 
 State = dict[str, Any]
 TINY = {"stem": ((4, 2),), "hidden": (4, 8), "neck": (8,)}
@@ -47,7 +47,7 @@ class Model(nn.Module):
 
   def setup(self) -> None:
     self.trunk = FrameTrunk(self.stem, self.dtype)
-    self.recurrent = [ConvLSTM(d, self.kernel, dtype=self.dtype) for d in self.hidden]
+    self.recurrent = [ConvLSTM(d, kernel=self.kernel, dtype=self.dtype) for d in self.hidden]
     self.down = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.hidden[1:]]
     self.ahead = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.neck]
 
@@ -88,7 +88,7 @@ class Model(nn.Module):
     for i, features in enumerate(self.hidden):
       for stride in [s for _, s in self.stem] if i == 0 else [2]:
         height, width = -(-height // stride), -(-width // stride)
-      carries.append(conv_lstm_carry(batch, height, width, features, self.dtype))
+      carries.append(ConvLSTM(features, dtype=self.dtype, parent=None).zero_state(batch, height, width))
     total = jnp.zeros((batch, (self.hidden + self.neck)[-1]), jnp.float32)
     # No frame yet: the first difference is zero, as if the first frame stood still.
     return {"last_frame": None, "carries": tuple(carries), "total": total, "steps": jnp.zeros((), jnp.int32)}

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 
 class RunLog:
@@ -17,6 +16,8 @@ class RunLog:
   """
 
   def __init__(self, workdir: pathlib.Path, total_steps: int, console: Console):
+    from tensorboardX import SummaryWriter  # here, because it imports torch where that is installed
+
     self._file = (workdir / "metrics.jsonl").open("a", buffering=1)
     _end_torn_line(workdir / "metrics.jsonl", self._file)
     self._events = SummaryWriter(str(workdir / "tensorboard"))
