@@ -5,8 +5,8 @@ python -m experiments.launch --config=configs/motion_convlstm.py
 No download: the clips are drawn. Single frames say nothing about the label, so this measures motion alone;
 configs/motion_frame_cnn.py is the control that cannot see it.
 
-99.5 % test top-1 (95 %: 98.2-99.9, 400 clips), 245 s on two CPU cores, drawing included; one seed, 2026-11-21.
-Other seeds may find the motion later and need more steps (DESIGN.md, decision 10).
+97.0 to 99.3 % test top-1 (seeds 0 to 3: 99.3, 98.0, 99.0, 97.0; 400 clips), about 150 s on two CPU cores, drawing
+included; 2026-11-21. lr_peak 8e-3 is quicker with some seeds and never leaves chance with others.
 """
 
 from ml_collections import ConfigDict
@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
   c.loader = dict(batch_size=32)
   c.model = dict(name="conv_lstm", stem=((8, 2), (16, 1)), hidden=(24, 32), input="both")
   c.task = dict(name="classify")
-  c.optim = common.optim(lr_peak=8e-3, warmup_steps=50)
+  c.optim = common.optim(lr_peak=3e-3, warmup_steps=50)
   c.train = common.run(steps=900, eval_every_steps=300)
   return c

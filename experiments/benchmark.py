@@ -20,15 +20,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from experiments.benchmark_record import Store, make_record
-from experiments.benchmark_table import COLUMNS, Record, cells, summary
+from experiments.benchmarks.machine import Others, machine
+from experiments.benchmarks.record import Store, make_record
+from experiments.benchmarks.table import COLUMNS, Record, cells, summary
+from experiments.benchmarks.timing import AbsentError, Entrant, Options, Row, enter, matmul_peak, measure
 from experiments.cli import Arguments, console, run
-from experiments.machine import Others, machine
-from experiments.timing import AbsentError, Entrant, Options, Row, enter, matmul_peak, measure
 from vu_jax.build import nearest
 from vu_jax.errors import UserError
 
-SUITES = {"ops": "experiments.op_suite"}
+SUITES = {"ops": "experiments.benchmarks.ops.suite"}
 DTYPES = ("float32", "bfloat16")
 PEERS = ("xla", "torch")
 

@@ -12,15 +12,17 @@ import pytest
 from peers import peer
 from programs import Ended, call
 
-from experiments import benchmark, benchmark_table, jax_conv, jax_ops, machine, op_suite, torch_ops
-from experiments.benchmark_record import ratio, relative_error
-from experiments.benchmark_table import geometric_mean
-from experiments.conv_cases import transposed_case
-from experiments.jax_ops import JaxOp
-from experiments.op_cases import OpCase, conv_case
-from experiments.pool_cases import pool_case
-from experiments.sequence_cases import attend_case, block_case, embed_case, predrnn_case, recurrent_case
-from experiments.timing import Contender, Entrant, Options, Timing, enter, measure, read_leaves
+from experiments import benchmark
+from experiments.benchmarks import machine, table
+from experiments.benchmarks.ops import jax_conv, jax_ops, suite, torch_ops
+from experiments.benchmarks.ops.case import OpCase, conv_case
+from experiments.benchmarks.ops.conv_cases import transposed_case
+from experiments.benchmarks.ops.jax_ops import JaxOp
+from experiments.benchmarks.ops.pool_cases import pool_case
+from experiments.benchmarks.ops.sequence_cases import attend_case, block_case, embed_case, predrnn_case, recurrent_case
+from experiments.benchmarks.record import ratio, relative_error
+from experiments.benchmarks.table import geometric_mean
+from experiments.benchmarks.timing import Contender, Entrant, Options, Timing, enter, measure, read_leaves
 
 TINY = conv_case("tiny", "convolution", x=(1, 4, 8, 8, 3), kernel=(3, 3, 3), features=16, strides=(1, 2, 2))
 POINT = conv_case("point", "pointwise and temporal", x=(1, 2, 4, 4, 3), kernel=(1, 1, 1), features=2)
@@ -51,7 +53,7 @@ SMALL = (
 @pytest.fixture
 def program(capsys, monkeypatch) -> partial[Ended]:
   """The program on two tiny cases, on a machine without torch, whose matmul peak is 1 TFLOP/s."""
-  monkeypatch.setattr(op_suite, "CASES", (TINY, POINT))
+  monkeypatch.setattr(suite, "CASES", (TINY, POINT))
   monkeypatch.setattr(benchmark, "matmul_peak", lambda dtype: 1e12)
   monkeypatch.setattr(torch_ops, "installed", lambda: False)
   quick = ("--seconds", "0.001")
@@ -126,16 +128,16 @@ def test_work_by_hand():
 
 def test_names_are_unique_and_every_op_is_known():
   """A record is found by name and kind, and each case has its forms."""
-  names = [case.name for case in op_suite.CASES]
+  names = [case.name for case in suite.CASES]
   assert len(set(names)) == len(names)
-  assert {case.op for case in op_suite.CASES} == set(jax_ops.OPS)
+  assert {case.op for case in suite.CASES} == set(jax_ops.OPS)
 
 
-@pytest.mark.parametrize("case", op_suite.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", suite.CASES, ids=lambda case: case.name)
 def test_ours_and_plain_have_the_same_shape(case: OpCase):
   """Every case fits its op, ours and plain; the amount of work is known."""
   op = jax_ops.OPS[case.op]
-  assert op_suite.output_shape(case, op.ours) == op_suite.output_shape(case, op.plain)
+  assert suite.output_shape(case, op.ours) == suite.output_shape(case, op.plain)
   assert case.flops > 0
 
 
@@ -206,7 +208,7 @@ def test_wrong_and_failing_ops_are_seen(program, monkeypatch, tmp_path: pathlib.
   ended = program("--only=tiny, forward", "--without=xla")
   assert ended.code == 0, "nobody is left to disagree with"
   monkeypatch.setitem(jax_ops.OPS, "conv3d", JaxOp(plain, fails))
-  monkeypatch.setattr(op_suite, "output_shape", lambda case, function: (1, 4, 4, 4, 16))
+  monkeypatch.setattr(suite, "output_shape", lambda case, function: (1, 4, 4, 4, 16))
   assert program("--only=tiny, forward", f"--json={tmp_path / 'ops.json'}").code == 0
   (record,) = json.loads((tmp_path / "ops.json").read_text())
   assert record["absent"]["xla"] == "failed: ValueError: no such thing"
@@ -222,27 +224,27 @@ def test_lowerings_are_measured_beside_the_chosen_one(monkeypatch):
     choose=lambda case: "plain",
   )
   monkeypatch.setitem(jax_ops.OPS, "conv3d", op)
-  assert set(op_suite.contenders(TINY, "forward", "float32", Options(lowerings=True))) == {
+  assert set(suite.contenders(TINY, "forward", "float32", Options(lowerings=True))) == {
     "ours",
     "xla",
     "torch",
     "lowering fold",
   }
-  assert set(op_suite.contenders(TINY, "forward", "float32", Options())) == {"ours", "xla", "torch"}
+  assert set(suite.contenders(TINY, "forward", "float32", Options())) == {"ours", "xla", "torch"}
   record = {"ours": 3.0, "lowerings": {"plain": 3.0, "fold": 2.0}}
-  assert benchmark_table.better_lowering(record) == "(fold is 1.50x faster)"
-  assert benchmark_table.better_lowering(record | {"ours": 2.1}) == ""
+  assert table.better_lowering(record) == "(fold is 1.50x faster)"
+  assert table.better_lowering(record | {"ours": 2.1}) == ""
 
 
 def test_every_lowering_that_is_offered_computes_the_case():
   """Ours takes each name that `lowerings` gives, the chosen one is shown, and the shape stays."""
   for case in SMALL:
     op = jax_ops.OPS[case.op]
-    right = op_suite.output_shape(case, op.plain)
+    right = suite.output_shape(case, op.plain)
     names = op.lowerings(case)
     assert names or case.kind in ("recurrence", "transformer")
     for name in names:
-      assert op_suite.output_shape(case, partial(op.ours, lowering=name)) == right
+      assert suite.output_shape(case, partial(op.ours, lowering=name)) == right
     assert not names or op.choose(case)
 
 
@@ -259,7 +261,7 @@ def test_summary_by_hand():
   records = [
     base | {"name": n, "kind": k, "ratio": r} for n, k, r in (("a", "x", 4.0), ("b", "y", 0.5), ("c", "y", 0.25))
   ]
-  lines = benchmark_table.summary(records)
+  lines = table.summary(records)
   assert lines[0] == "x: forward torch/ours 4.00x (1 of 1 ahead), forward xla/ours 1.00x (1 of 1 ahead)"
   assert lines[1].startswith("y: forward torch/ours 0.35x (0 of 2 ahead)")
   assert lines[2].startswith("all: forward torch/ours 0.79x (1 of 3 ahead)")
@@ -272,9 +274,9 @@ def test_a_busy_machine_is_said(monkeypatch):
   monkeypatch.setattr(machine, "_busy_s", lambda: next(readings))
   monkeypatch.setattr(machine, "cores", lambda: 2)
   assert machine.Others().share() == 0.25
-  assert benchmark_table.disturbance({"others_frac": 0.25}) == "(DISTURBED: others took 25% of the processor)"
-  assert benchmark_table.disturbance({"others_frac": 0.02}) == ""
-  assert benchmark_table.disturbance({"others_frac": None}) == ""
+  assert table.disturbance({"others_frac": 0.25}) == "(DISTURBED: others took 25% of the processor)"
+  assert table.disturbance({"others_frac": 0.02}) == ""
+  assert table.disturbance({"others_frac": None}) == ""
 
 
 def test_list_measures_nothing(program, monkeypatch):
@@ -327,10 +329,10 @@ def test_unknown_suite(capsys, monkeypatch):
 def test_torch_does_the_same_work(case: OpCase):
   """torch's output and gradients, brought into our layout, are those of plain XLA, in both memory formats."""
   peer("torch")
-  inputs = op_suite.numbers(case)
+  inputs = suite.numbers(case)
   plain = partial(jax_ops.OPS[case.op].plain, **case.arguments)
   output, pull = jax.vjp(lambda inputs: plain(**inputs), {n: jnp.asarray(a) for n, a in inputs.items()})
-  cotangent = op_suite.draw(output.shape, 1.0, 9)
+  cotangent = suite.draw(output.shape, 1.0, 9)
   right = read_leaves((output, pull(jnp.asarray(cotangent))))
   for memory_format in ("contiguous", "channels_last"):
     found = torch_ops.in_format(memory_format, "cpu", case, "gradient", "float32", inputs, cotangent, False)
@@ -339,6 +341,6 @@ def test_torch_does_the_same_work(case: OpCase):
 
 def test_bfloat16_rows_are_computed_in_bfloat16():
   """The dtype of a row is that of inputs, result and gradients."""
-  found = op_suite.contenders(POINT, "gradient", "bfloat16", Options())
+  found = suite.contenders(POINT, "gradient", "bfloat16", Options())
   result = found["ours"]().start()
   assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype("bfloat16")}

@@ -13,10 +13,11 @@ from einops import rearrange
 from jaxtyping import Array, Float, Shaped
 
 from vu_jax.layers.cells import LSTMCell, LSTMState
+from vu_jax.layers.dense import add_bias
 from vu_jax.layers.hoist import RecurrentMap
 from vu_jax.layers.input_map import InputMap
 from vu_jax.layers.over_time import cell_params, check_clip, check_fields, check_state, masked, over_time, zoneout_keep
-from vu_jax.layers.precision import Dtype, cast
+from vu_jax.layers.precision import Dtype, add, cast
 
 Frame = tuple[Float[Array, "B N C"], Float[Array, "B N K"]]
 Looked = tuple[Float[Array, "B C"], Float[Array, "B N"]]
@@ -41,11 +42,10 @@ class AttentionLSTMCell(nn.Module):
     x, keys = frame
     query = RecurrentMap(keys.shape[-1], dtype=self.dtype, name="query")(state.hidden)
     (weigh,) = cast(self.dtype, self.param("weigh", nn.initializers.normal(keys.shape[-1] ** -0.5), keys.shape[-1:]))
-    scores = jnp.einsum("bnk,k->bn", jnp.tanh(keys + query[:, None]), weigh, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bnk,k->bn", jnp.tanh(add(keys, query[:, None])), weigh, preferred_element_type=jnp.float32)
     attention = nn.softmax(scores).astype(self.dtype)
     looked = jnp.einsum("bn,bnc->bc", attention, x)
-    gates = RecurrentMap(4 * self.features, dtype=self.dtype, name="input")(looked)
-    gates += cast(self.dtype, self.param("bias", nn.initializers.zeros, (4 * self.features,)))[0]
+    gates = add_bias(self, RecurrentMap(4 * self.features, dtype=self.dtype, name="input")(looked))
     options = (self.hidden_scale, self.forget_bias, self.peephole, self.layer_norm, self.dtype)
     state, _ = LSTMCell(self.features, (), *options, name="lstm")(state, gates)
     return state, (looked, attention)

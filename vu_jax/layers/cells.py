@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vu_jax.layers.dense import add_bias
 from vu_jax.layers.hoist import RecurrentMap
-from vu_jax.layers.precision import Dtype, cast
+from vu_jax.layers.precision import Dtype, multiply
 
 Peephole = Literal["none", "channel", "position"]
 
@@ -83,9 +84,10 @@ class LSTMCell(nn.Module):
       memory = lstm_memory(state.memory, i, f, g, self.forget_bias)
     else:
       shape = (3, *(state.memory.shape[1:] if self.peephole == "position" else (self.features,)))
-      see_i, see_f, see_o = cast(self.dtype, self.param("peephole", nn.initializers.zeros, shape))[0]
-      memory = lstm_memory(state.memory, i + see_i * state.memory, f + see_f * state.memory, g, self.forget_bias)
-      o = o + see_o * memory
+      see_i, see_f, see_o = self.param("peephole", nn.initializers.zeros, shape)
+      i, f = (gate + multiply(state.memory, see) for gate, see in ((i, see_i), (f, see_f)))
+      memory = lstm_memory(state.memory, i, f, g, self.forget_bias)
+      o = o + multiply(memory, see_o)
     shown = norm(memory, [self.features], "memory_norm", self.dtype) if self.layer_norm else memory
     return LSTMState(lstm_hidden(shown, o), memory), None
 
@@ -155,7 +157,7 @@ class GRUCell(nn.Module):
     r, z, n = jnp.split(gates, 3, axis=-1)
     own_r, own_z, own_n = jnp.split(own, 3, axis=-1)
     if not self.layer_norm:
-      own_n = own_n + cast(self.dtype, self.param("bias", nn.initializers.zeros, (self.features,)))[0]
+      own_n = add_bias(self, own_n)
     n = jnp.tanh(n + nn.sigmoid(r + own_r) * own_n)
     return HiddenState(n + nn.sigmoid(z + own_z) * (state.hidden - n)), None
 

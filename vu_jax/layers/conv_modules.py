@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from einops import rearrange
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
 from vu_jax.layers.conv import conv2d, conv3d, conv_transpose3d
+from vu_jax.layers.dense import add_bias
 from vu_jax.layers.precision import Dtype, cast
 from vu_jax.layers.window import Padding
 
@@ -38,7 +38,7 @@ class Conv2D(nn.Module):
     frames = rearrange(video, "b t h w c -> (b t) h w c")
     frames, kernel = cast(self.dtype, frames, _kernel(self, self.kernel, video.shape[-1], self.groups))
     y = conv2d(frames, kernel, self.strides, self.padding, self.dilation, self.groups)
-    return _add_bias(self, rearrange(y, "(b t) h w d -> b t h w d", b=video.shape[0]))
+    return _biased(self, rearrange(y, "(b t) h w d -> b t h w d", b=video.shape[0]))
 
 
 class Conv3D(nn.Module):
@@ -60,7 +60,7 @@ class Conv3D(nn.Module):
   @nn.compact
   def __call__(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B t h w D"]:
     video, kernel = cast(self.dtype, video, _kernel(self, self.kernel, video.shape[-1], self.groups))
-    return _add_bias(self, conv3d(video, kernel, self.strides, self.padding, self.dilation, self.groups))
+    return _biased(self, conv3d(video, kernel, self.strides, self.padding, self.dilation, self.groups))
 
 
 class ConvTranspose3D(nn.Module):
@@ -80,7 +80,7 @@ class ConvTranspose3D(nn.Module):
   @nn.compact
   def __call__(self, video: Float[Array, "B t h w C"]) -> Float[Array, "B T H W D"]:
     video, kernel = cast(self.dtype, video, _kernel(self, self.kernel, video.shape[-1], 1))
-    return _add_bias(self, conv_transpose3d(video, kernel, self.strides, self.padding))
+    return _biased(self, conv_transpose3d(video, kernel, self.strides, self.padding))
 
 
 class DepthwiseConv3D(nn.Module):
@@ -98,7 +98,7 @@ class DepthwiseConv3D(nn.Module):
   def __call__(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B t h w C"]:
     channels = video.shape[-1]
     video, kernel = cast(self.dtype, video, _kernel(self, self.kernel, channels, channels, channels))
-    return _add_bias(self, conv3d(video, kernel, self.strides, self.padding, self.dilation, channels))
+    return _biased(self, conv3d(video, kernel, self.strides, self.padding, self.dilation, channels))
 
 
 def _kernel(module: Any, window: Sequence[int], channels: int, groups: int, features: int | None = None) -> Array:
@@ -106,7 +106,5 @@ def _kernel(module: Any, window: Sequence[int], channels: int, groups: int, feat
   return module.param("kernel", module.kernel_init, shape)
 
 
-def _add_bias(module: Any, y: Array) -> Array:
-  if not module.use_bias:
-    return y
-  return y + jnp.asarray(module.param("bias", nn.initializers.zeros, (y.shape[-1],)), y.dtype)
+def _biased(module: Any, y: Array) -> Array:
+  return add_bias(module, y) if module.use_bias else y

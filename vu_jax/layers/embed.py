@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from vu_jax.layers import window
 from vu_jax.layers.conv import conv3d
+from vu_jax.layers.dense import add_bias
 from vu_jax.layers.precision import Dtype, cast
 from vu_jax.layers.window import Padding
 
@@ -100,9 +101,8 @@ class PatchEmbed(nn.Module):
   def __call__(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B t h w D"]:
     shape = (*self.patch, video.shape[-1], self.features)
     kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-    bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-    video, kernel, bias = cast(self.dtype, video, kernel, bias)
+    video, kernel = cast(self.dtype, video, kernel)
     strides = self.strides or self.patch
     if strides == self.patch and self.padding == "VALID":
-      return embed_tubelets(video, kernel) + bias
-    return conv3d(video, kernel, strides, self.padding) + bias
+      return add_bias(self, embed_tubelets(video, kernel))
+    return add_bias(self, conv3d(video, kernel, strides, self.padding))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from einops import rearrange, reduce
 from jaxtyping import Array, Float
 
-from vu_jax.layers.precision import Dtype, cast
+from vu_jax.layers.dense import Dense
+from vu_jax.layers.precision import Dtype, cast, multiply
 
 
 def global_mean(x: Float[Array, "B T H W C"]) -> Float[Array, "B C"]:
@@ -15,7 +16,7 @@ def global_mean(x: Float[Array, "B T H W C"]) -> Float[Array, "B C"]:
 
 def pass_through(x: Float[Array, "B T H W C"], logits: Float[Array, "B C"]) -> Float[Array, "B T H W C"]:
   """x times sigmoid(logits) of its clip and channel."""
-  return x * rearrange(nn.sigmoid(logits), "b c -> b 1 1 1 c")
+  return multiply(x, rearrange(nn.sigmoid(logits), "b c -> b 1 1 1 c"))
 
 
 def squeezed_width(channels: int, ratio: float, multiple: int = 8) -> int:
@@ -53,8 +54,8 @@ class SqueezeExcite(nn.Module):
     channels = x.shape[-1]
     (x,) = cast(self.dtype, x)
     narrow = squeezed_width(channels, self.ratio)
-    hidden = nn.relu(nn.Dense(narrow, dtype=self.dtype, name="squeeze")(global_mean(x)))
-    return pass_through(x, nn.Dense(channels, dtype=self.dtype, name="expand")(hidden))
+    hidden = nn.relu(Dense(narrow, dtype=self.dtype, name="squeeze")(global_mean(x)))
+    return pass_through(x, Dense(channels, dtype=self.dtype, name="expand")(hidden))
 
 
 class SelfGating(nn.Module):
@@ -73,5 +74,5 @@ class SelfGating(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
     (x,) = cast(self.dtype, x)
-    gate = nn.Dense(x.shape[-1], use_bias=self.use_bias, dtype=self.dtype, name="gate")
+    gate = Dense(x.shape[-1], use_bias=self.use_bias, dtype=self.dtype, name="gate")
     return pass_through(x, gate(global_mean(x)))

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from vu_jax.layers.cells import norm
 from vu_jax.layers.conv import conv2d
+from vu_jax.layers.dense import add_bias
 from vu_jax.layers.precision import Dtype, cast
 
 
@@ -34,4 +35,4 @@ class InputMap(nn.Module):
       gates = x @ kernel
     if self.norm_groups:
       return norm(gates, self.norm_groups, "norm", self.dtype)
-    return gates + cast(self.dtype, self.param("bias", nn.initializers.zeros, (self.features,)))[0]
+    return add_bias(self, gates)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from vu_jax.glossary import Count, Fraction
 from vu_jax.layers.attention import Lowering, attend
+from vu_jax.layers.dense import Dense
 from vu_jax.layers.precision import Dtype
 
 
@@ -71,7 +72,7 @@ class MultiHeadAttention(nn.Module):
     features = self.features or x.shape[-1]
     if features % self.heads:
       raise ValueError(f"{self.heads} heads do not divide {features} features: change one of them")
-    dense = partial(nn.Dense, use_bias=self.qkv_bias, dtype=self.dtype)
+    dense = partial(Dense, use_bias=self.qkv_bias, dtype=self.dtype)
     if context is None:
       qkv = dense(3 * features, name="qkv")(x)
       q, k, v = rearrange(qkv, "... n (three a d) -> three ... n a d", three=3, a=self.heads)
@@ -86,4 +87,4 @@ class MultiHeadAttention(nn.Module):
     if train and self.dropout:
       options |= {"dropout": self.dropout, "dropout_key": self.make_rng("dropout")}
     out = rearrange(attention(q, k, v, **options), "... n a d -> ... n (a d)")
-    return nn.Dense(features, dtype=self.dtype, name="out")(out)
+    return Dense(features, dtype=self.dtype, name="out")(out)

@@ -1,7 +1,7 @@
 """Maximum and average pooling over video: one call each, several lowerings, one result.
 
 XLA's gradient of a maximum over windows is five to fifteen times slower than these on the CPU, so the lowering is
-chosen here, at trace time, by the table `_lowering`; all of them are in `pool_lowerings.py`.
+chosen here, at trace time, by `choose`; all of them are in `pool_lowerings.py`.
 """
 
 import functools
@@ -51,7 +51,7 @@ def max_pool(
     ValueError: a window that does not fit or lies wholly in padding, wrong counts, or a lowering that cannot do it.
   """
   pool = _resolve(x, window, strides, padding)
-  return _MAX[_lowering(pool, lowering)](x, pool)
+  return _MAX[_named(pool, lowering)](x, pool)
 
 
 def avg_pool(
@@ -74,7 +74,7 @@ def avg_pool(
     ValueError: as for `max_pool`.
   """
   pool = _resolve(x, window, strides, padding)
-  total = _SUM[_lowering(pool, lowering)](x.astype(jnp.promote_types(x.dtype, jnp.float32)), pool)
+  total = _SUM[_named(pool, lowering)](x.astype(jnp.promote_types(x.dtype, jnp.float32)), pool)
   count = np.prod(pool.window) if count_padding else _positions_inside(pool)
   return (total / count).astype(x.dtype)
 
@@ -111,10 +111,14 @@ def _resolve(x: Array, window: Sequence[int], strides: Sequence[int] | None, pad
   return pool
 
 
-def _lowering(pool: Pool, forced: str | None) -> str:
-  """Measured on the CPU only; that XLA's own is best elsewhere is a guess."""
+def choose(backend: str, pool: Pool) -> str:
+  """The name of the lowering that is taken. Measured on the CPU only; that XLA's own is best elsewhere is a guess."""
+  return {"cpu": "tiles" if pool.tiled else "separable"}.get(backend, "xla")
+
+
+def _named(pool: Pool, forced: str | None) -> str:
   if forced is None:
-    return {"cpu": "tiles" if pool.tiled else "separable"}.get(jax.default_backend(), "xla")
+    return choose(jax.default_backend(), pool)
   if forced not in _MAX:
     raise ValueError(f'lowering "{forced}": must be one of {", ".join(_MAX)}, or None for the best')
   if forced == "tiles" and not pool.tiled:

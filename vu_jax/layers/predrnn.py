@@ -11,10 +11,11 @@ from einops import rearrange
 from jaxtyping import Array, Float, Shaped
 
 from vu_jax.layers.cells import LSTMState, lstm_hidden, lstm_memory, norm
+from vu_jax.layers.dense import add_bias
 from vu_jax.layers.hoist import RecurrentMap
 from vu_jax.layers.input_map import InputMap
 from vu_jax.layers.over_time import cell_params, check_clip, check_fields, check_state, masked, over_time
-from vu_jax.layers.precision import Dtype, cast
+from vu_jax.layers.precision import Dtype
 
 Map = Float[Array, "B h w D"]
 
@@ -96,7 +97,7 @@ class PredRNNCell(nn.Module):
     y = RecurrentMap(width, self.kernel_size, dtype=self.dtype, name=f"input{k}")(x)
     if self.layer_norm:
       return norm(y, [width], f"input{k}_norm", self.dtype)
-    return y + cast(self.dtype, self.param(f"input{k}_bias", nn.initializers.zeros, (width,)))[0]
+    return add_bias(self, y, f"input{k}_bias")
 
 
 class PredRNN(nn.Module):

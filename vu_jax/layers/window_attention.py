@@ -56,7 +56,7 @@ def attend_windows(
   mask = None
   if regions.any():
     parts = rearrange(jnp.asarray(regions), "(nt t) (nh h) (nw w) -> (nt nh nw) 1 (t h w)", **_sides(size))
-    mask = (parts[..., :, None] == parts[..., None, :]) & (parts >= 0)[..., None, :]
+    mask = parts[..., :, None] == parts[..., None, :]
   x = jnp.pad(x, [(0, 0), *((0, p - n) for p, n in zip(regions.shape, grid, strict=True)), (0, 0)])
   x = jnp.roll(x, [-s for s in shift], (1, 2, 3))
   pattern = "b (nt t) (nh h) (nw w) d", "b (nt nh nw) (t h w) d"

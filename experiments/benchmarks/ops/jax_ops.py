@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from experiments import jax_conv, jax_recurrent, jax_transformer
-from experiments.op_cases import OpCase
+from experiments.benchmarks.ops import jax_conv, jax_recurrent, jax_transformer
+from experiments.benchmarks.ops.case import OpCase
 from vu_jax.layers import attention, conv, pool, recurrent, window
 from vu_jax.layers.embed import PatchEmbed
 from vu_jax.layers.pool_lowerings import Pool
@@ -55,7 +55,7 @@ def _pool(case: OpCase) -> Pool:
 
 
 def pool_choice(case: OpCase) -> str:
-  return pool._lowering(_pool(case), None)
+  return pool.choose(jax.default_backend(), _pool(case))
 
 
 def pool_lowerings(case: OpCase) -> tuple[str, ...]:

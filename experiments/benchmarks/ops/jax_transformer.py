@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import Array
 
-from experiments.op_cases import OpCase
+from experiments.benchmarks.ops.case import OpCase
 from vu_jax.layers import attention
 from vu_jax.layers.attention_lowerings import Inputs, Options, flash_refuses
 

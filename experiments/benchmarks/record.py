@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark_table import MARK, Record, markdown
-from experiments.timing import Entrant, Row, Timing
+from experiments.benchmarks.table import MARK, Record, markdown
+from experiments.benchmarks.timing import Entrant, Row, Timing
 from vu_jax.errors import UserError
 
 LOWERING = "lowering "

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import jax_ops, torch_ops
-from experiments.conv_cases import CONVOLUTIONS, GROUPED, POINTWISE, TRANSPOSED
-from experiments.op_cases import OpCase
-from experiments.pool_cases import POOLS
-from experiments.sequence_cases import RECURRENT, TRANSFORMER
-from experiments.timing import Contender, Options, Pass, Row, jax_contender
+from experiments.benchmarks.ops import jax_ops, torch_ops
+from experiments.benchmarks.ops.case import OpCase
+from experiments.benchmarks.ops.conv_cases import CONVOLUTIONS, GROUPED, POINTWISE, TRANSPOSED
+from experiments.benchmarks.ops.pool_cases import POOLS
+from experiments.benchmarks.ops.sequence_cases import RECURRENT, TRANSFORMER
+from experiments.benchmarks.timing import Contender, Options, Pass, Row, jax_contender
 
 CASES: tuple[OpCase, ...] = (
   *CONVOLUTIONS,

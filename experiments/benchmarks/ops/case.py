@@ -1,6 +1,6 @@
 """The ops that are measured, as data: every shape of the models, and how much work it is.
 
-The tables are in `conv_cases.py`, `pool_cases.py` and `sequence_cases.py`; `op_suite.CASES` joins them.
+The tables are in `conv_cases.py`, `pool_cases.py` and `sequence_cases.py`; `suite.CASES` joins them.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.op_cases import OpCase, Shape
+from experiments.benchmarks.ops.case import OpCase, Shape
 from vu_jax.layers import window
 
 

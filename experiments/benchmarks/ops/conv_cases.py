@@ -3,7 +3,7 @@
 import math
 from functools import partial
 
-from experiments.op_cases import OpCase, Shape, conv_case
+from experiments.benchmarks.ops.case import OpCase, Shape, conv_case
 
 _conv = partial(conv_case, kind="convolution")
 _point = partial(conv_case, kind="pointwise and temporal")

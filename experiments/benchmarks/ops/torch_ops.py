@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from experiments import torch_recurrent
-from experiments.op_cases import OpCase
-from experiments.timing import AbsentError, Contender, Pass, timed_call
+from experiments.benchmarks.ops import torch_recurrent
+from experiments.benchmarks.ops.case import OpCase
+from experiments.benchmarks.timing import AbsentError, Contender, Pass, timed_call
 from vu_jax.layers import window
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.op_cases import OpCase
+from experiments.benchmarks.ops.case import OpCase
 from vu_jax.layers import conv_table, window
 from vu_jax.layers.conv_lowerings import DENSE, GROUPED, METHODS, Window, applies
 
