@@ -2,18 +2,21 @@
 
 Functions first, thin modules on top; channels last; parameters float32, computation in the field `dtype`.
 
-  window.py, precision.py              what all share: windows checked once, the dtype policy
+  window.py, precision.py, dense.py    what all share: windows checked once, the dtype policy, linear map and bias
   conv.py                              conv2d, conv3d and their transposes, one function each
     conv_table.py                      which lowering computes what, by backend and shape
     conv_lowerings.py, depthwise.py    the lowerings
   conv_modules.py, factorised.py       Conv3D, DepthwiseConv3D, ...; Conv2Plus1D, SeparableConv3D, ...
-  pool.py                              max_pool, avg_pool
+  pool.py, pool_lowerings.py           max_pool, avg_pool
   recurrent.py                         RNN, LSTM, GRU, ConvLSTM, ConvGRU over clips
   predrnn.py, attention_lstm.py        PredRNN's spatio-temporal LSTM; the LSTM with spatial attention
     cells.py, input_map.py             one step in time; what the frames contribute, for all of them at once
     over_time.py, hoist.py             a cell over a clip; weight gradients outside of the loop
   attention.py                         attend: softmax(Q K^T / sqrt(d)) V
-  space_time.py                        multi-head attention in its space-time forms
+    attention_lowerings.py             all scores at once; cuDNN
+    attention_chunked.py               a few queries at a time, for long clips
+  multi_head.py                        MultiHeadAttention: projections around attend
+  space_time.py, window_attention.py   joint, divided, axial, factorised, windowed attention over a grid
   embed.py, positions.py               patches and tubelets; learned, sin-cos and rotary positions
   gates.py, shift.py, drop.py          squeeze-excite, self-gating; temporal shift; stochastic depth
   cnn.py                               a small CNN on every frame
