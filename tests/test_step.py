@@ -19,6 +19,15 @@ from vu_jax.train.step import compile_steps, eval_step, init_state, train_step
 TASK = Task(num_classes=4)
 
 
+def init(net, tx, batch, seed):
+  """`init_state`, compiled: op by op would take minutes."""
+  return jax.jit(init_state, static_argnums=(0, 1, 3))(net, tx, batch, seed)
+
+
+step = jax.jit(train_step, static_argnums=(0, 1, 2))
+evaluate = jax.jit(eval_step, static_argnums=(0, 1))
+
+
 def make_net() -> Net:
   return Net(Model(**TINY), TASK.head())
 
@@ -37,11 +46,10 @@ def make_batch(clips: int = 4, seed: int = 0) -> dict[str, jax.Array]:
 def test_overfits_four_clips():
   """Forty steps on four clips with different labels bring the loss near zero and the accuracy to one."""
   net, tx, batch = make_net(), optax.adam(0.03), make_batch()
-  state = init_state(net, tx, batch, seed=0)
-  step = jax.jit(lambda s, b: train_step(net, TASK, tx, s, b))
+  state = init(net, tx, batch, seed=0)
   first = None
   for _ in range(40):
-    state, metrics = step(state, batch)
+    state, metrics = step(net, TASK, tx, state, batch)
     first = first or float(metrics["loss"][0] / metrics["loss"][1])
   assert first == pytest.approx(np.log(4), abs=1e-5)  # the classifier starts at zero
   assert float(metrics["loss"][0] / metrics["loss"][1]) < 0.05
@@ -55,9 +63,9 @@ def test_padding_changes_nothing():
   batch, padded = make_batch(2), make_batch(4, seed=5)
   padded = {key: padded[key].at[:2].set(batch[key]) for key in batch}
   padded["mask"] = padded["mask"].at[2:].set(0)
-  state = init_state(net, tx, batch, seed=1)
-  alone, a = train_step(net, TASK, tx, state, batch)
-  beside, b = train_step(net, TASK, tx, state, padded)
+  state = init(net, tx, batch, seed=1)
+  alone, a = step(net, TASK, tx, state, batch)
+  beside, b = step(net, TASK, tx, state, padded)
   for x, y in zip(jax.tree.leaves(alone.params), jax.tree.leaves(beside.params), strict=True):
     np.testing.assert_allclose(x, y, atol=1e-6)
   assert float(a["loss"][1]) == float(b["loss"][1]) == 2
@@ -68,15 +76,15 @@ def test_dropout_is_drawn_from_seed_and_step():
   """The same state gives the same update twice; evaluation draws nothing."""
   task = Task(num_classes=4, dropout=0.5)
   net, tx, batch = Net(Model(**TINY), task.head()), optax.sgd(0.1), make_batch()
-  state = init_state(net, tx, batch, seed=2)
-  state, _ = train_step(net, task, tx, state, batch)  # the classifier's zeros hide the dropout of the first step
-  one, _ = train_step(net, task, tx, state, batch)
-  two, _ = train_step(net, task, tx, state, batch)
-  other, _ = train_step(net, task, tx, state.replace(step=state.step + 1), batch)
+  state = init(net, tx, batch, seed=2)
+  state, _ = step(net, task, tx, state, batch)  # the classifier's zeros hide the dropout of the first step
+  one, _ = step(net, task, tx, state, batch)
+  two, _ = step(net, task, tx, state, batch)
+  other, _ = step(net, task, tx, state.replace(step=state.step + 1), batch)
   assert all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), one.params, two.params)))
   assert not all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), one.params, other.params)))
-  _, a = eval_step(net, task, state, batch)
-  _, b = eval_step(net, task, state, batch)
+  _, a = evaluate(net, task, state, batch)
+  _, b = evaluate(net, task, state, batch)
   np.testing.assert_array_equal(a["logits"], b["logits"])
 
 
@@ -124,9 +132,9 @@ def test_step_donates_and_counts(monkeypatch):
 
   net, tx, batch = make_net(), optax.sgd(0.1), make_batch()
   mesh = data_mesh()
-  init, train, _ = compile_steps(mesh, net, TASK, tx)
-  state = init(batch, 0)
-  plain, _ = train_step(net, TASK, tx, jax.tree.map(jnp.copy, state), batch)
+  start, train, _ = compile_steps(mesh, net, TASK, tx)
+  state = start(batch, 0)
+  plain, _ = step(net, TASK, tx, jax.tree.map(jnp.copy, state), batch)
   compiled, _ = train(state, to_devices(mesh, jax.device_get(batch)))
   for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(compiled.params), strict=True):
     np.testing.assert_allclose(x, y, atol=1e-6)

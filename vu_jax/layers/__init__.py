@@ -2,7 +2,8 @@
 
 Functions first, thin modules on top; channels last; parameters float32, computation in the field `dtype`.
 
-  window.py, precision.py, dense.py    what all share: windows checked once, the dtype policy, linear map and bias
+  window.py, precision.py              what all share: windows checked once, the dtype policy
+  dense.py, initial.py                 linear map and bias; how kernels start
   conv.py                              conv2d, conv3d and their transposes, one function each
     conv_table.py                      which lowering computes what, by backend and shape
     conv_lowerings.py, depthwise.py    the lowerings

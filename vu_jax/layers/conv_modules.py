@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 from vu_jax.layers.conv import conv2d, conv3d, conv_transpose3d
 from vu_jax.layers.dense import add_bias
+from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, cast
 from vu_jax.layers.window import Padding
 
-INIT = nn.initializers.lecun_normal()
 Norm = Callable[..., nn.Module]
 
 
@@ -30,7 +30,7 @@ class Conv2D(nn.Module):
   dilation: Sequence[int] = (1, 1)
   groups: int = 1
   use_bias: bool = True
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact
@@ -54,7 +54,7 @@ class Conv3D(nn.Module):
   dilation: Sequence[int] = (1, 1, 1)
   groups: int = 1
   use_bias: bool = True
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact
@@ -74,7 +74,7 @@ class ConvTranspose3D(nn.Module):
   strides: Sequence[int] = (1, 1, 1)
   padding: Padding = "SAME"
   use_bias: bool = True
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact
@@ -91,7 +91,7 @@ class DepthwiseConv3D(nn.Module):
   padding: Padding = "SAME"
   dilation: Sequence[int] = (1, 1, 1)
   use_bias: bool = True
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact

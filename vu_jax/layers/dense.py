@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
+from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, add, cast
 
 
@@ -16,7 +17,7 @@ class Dense(nn.Module):
 
   features: int
   use_bias: bool = True
-  kernel_init: Initializer = nn.initializers.lecun_normal()
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from vu_jax.layers import window
 from vu_jax.layers.conv import conv3d
 from vu_jax.layers.dense import add_bias
+from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, cast
 from vu_jax.layers.window import Padding
 
@@ -94,7 +95,7 @@ class PatchEmbed(nn.Module):
   patch: Triple = (2, 16, 16)
   strides: Triple | None = None
   padding: Padding = "VALID"
-  kernel_init: Initializer = nn.initializers.lecun_normal()
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact

@@ -11,7 +11,7 @@ import flax.linen as nn
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
-from vu_jax.layers.conv_modules import INIT, Conv3D, DepthwiseConv3D, Norm
+from vu_jax.layers.conv_modules import KERNEL, Conv3D, DepthwiseConv3D, Norm
 from vu_jax.layers.precision import Dtype
 from vu_jax.layers.window import Padding
 
@@ -29,7 +29,7 @@ class Conv2Plus1D(nn.Module):
   padding: Padding = "SAME"
   middle: int | None = None
   norm: Norm | None = None
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact
@@ -49,7 +49,7 @@ class SeparableConv3D(nn.Module):
   strides: Sequence[int] = (1, 1, 1)
   padding: Padding = "SAME"
   norm: Norm | None = None
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact
@@ -69,7 +69,7 @@ class ChannelSeparatedConv3D(nn.Module):
   strides: Sequence[int] = (1, 1, 1)
   padding: Padding = "SAME"
   norm: Norm | None = None
-  kernel_init: Initializer = INIT
+  kernel_init: Initializer = KERNEL
   dtype: Dtype = "float32"
 
   @nn.compact

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from vu_jax.layers.cells import norm
 from vu_jax.layers.conv import conv2d
 from vu_jax.layers.dense import add_bias
+from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, cast
 
 
@@ -27,7 +28,7 @@ class InputMap(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "T B *grid C"]) -> Float[Array, "T B *grid G"]:
     shape = (*self.kernel_size, x.shape[-1], self.features)
-    x, kernel = cast(self.dtype, x, self.param("kernel", nn.initializers.lecun_normal(), shape))
+    x, kernel = cast(self.dtype, x, self.param("kernel", KERNEL, shape))
     if self.kernel_size:
       gates = conv2d(rearrange(x, "t b h w c -> (t b) h w c"), kernel)
       gates = rearrange(gates, "(t b) h w g -> t b h w g", b=x.shape[1])

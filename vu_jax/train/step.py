@@ -69,7 +69,7 @@ def train_step(
   pairs = {k: masked(v, batch["mask"]) for k, v in losses.items()}
   scalars = {k: v for k, v in task.sums(out, batch).items() if v[0].ndim == 0}
   one = jnp.ones(())
-  metrics = {**scalars, **pairs, "grad_norm": (optax.global_norm(grads), one)}
+  metrics = {**scalars, **pairs, "grad_norm": (optax.tree.norm(grads), one)}
   return state.replace(step=state.step + 1, params=params, mutable=mutable, opt_state=opt_state), metrics
 
 
