@@ -18,9 +18,11 @@ def get_config() -> ConfigDict:
   c.data = dict(name="video_folder", csv="", short_side=128, test_frac=0.2)  # root is asked for
   c.clip = dict(num_frames=12, sampling="segments", short="repeat")
   c.pixels = dict(short_side=72, crop=64, flip=True)
+  c.augment = dict()  # nothing; see vu_jax/data/augment.py
   c.loader = dict(batch_size=16)
   c.model = dict(name="conv_lstm", stem=((16, 2), (32, 2)), hidden=(32, 48), neck=(96,))
   c.task = dict(name="classify", label_smoothing=0.1, dropout=0.3)
   c.optim = common.optim(lr_peak=2e-3, warmup_steps=50, weight_decay=1e-2)
   c.train = common.run(steps=1000, eval_every_steps=250, eval_split="test")
+  c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
   return c

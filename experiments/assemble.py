@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,18 +14,31 @@ import numpy as np
 
 from vu_jax.build import Section, build, check, nearest
 from vu_jax.config import find_module, plain
-from vu_jax.data.augment import Pixels
+from vu_jax.data.augment import Augment
+from vu_jax.data.augment_device import recoloured
 from vu_jax.data.clips import Clip
 from vu_jax.data.loader import Loader
+from vu_jax.data.protocol import Eval
+from vu_jax.data.view import Pixels
 from vu_jax.errors import UserError
 from vu_jax.glossary import CountOrZero
 from vu_jax.net import Net
 from vu_jax.train.loop import Train
+from vu_jax.train.mix import Mix, mixed
 from vu_jax.train.optim import Optim, optimizer
+from vu_jax.train.step import Alter, Batch
 
-SECTIONS = ("seed", "data", "clip", "pixels", "loader", "model", "task", "optim", "train")
+SECTIONS = ("seed", "data", "clip", "pixels", "augment", "loader", "model", "task", "optim", "train", "eval")
 NAMED = {"data": "Options", "model": "Model", "task": "Task"}
-PLAIN = {"clip": Clip, "pixels": Pixels, "loader": Loader, "optim": Optim, "train": Train}
+PLAIN = {
+  "clip": Clip,
+  "pixels": Pixels,
+  "augment": Augment,
+  "loader": Loader,
+  "optim": Optim,
+  "train": Train,
+  "eval": Eval,
+}
 
 
 @dataclass(frozen=True)
@@ -36,11 +50,13 @@ class Experiment:
   data: Any
   clip: Clip
   pixels: Pixels
+  augment: Augment
   loader: Loader
   model: nn.Module
   task: Any
   optim: Optim
   train: Train
+  eval: Eval
 
   def resolved(self) -> dict[str, Any]:
     """Every value of every part, defaults included: what `config.json` holds."""
@@ -56,6 +72,15 @@ class Experiment:
 
   def net(self) -> Net:
     return Net(self.model, self.task.head(), self.pixels.mean, self.pixels.std)
+
+  def alter(self) -> Alter | None:
+    """What the training step does to a batch before the network sees it; None = nothing."""
+    on = self.augment
+    mix = Mix(self.task.num_classes, on.mixup_alpha, on.cutmix_alpha, on.cutmix_region, on.mix_frac)
+    recolours = on.colour_on == "device" and on.recolours
+    if not (recolours or mix.on):
+      return None
+    return partial(altered, on if recolours else None, mix if mix.on else None)
 
   def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a global batch."""
@@ -103,8 +128,28 @@ def assemble(config: Section) -> Experiment:
   seed = check(config.get("seed", 0), CountOrZero, "config.seed")
   experiment = Experiment(seed=seed, names=names, **parts)
   optimizer(experiment.optim, experiment.train.steps)
+  check_mixing(experiment)
   check_shapes(experiment)
   return experiment
+
+
+def altered(colours: Augment | None, mix: Mix | None, key: Any, batch: Batch) -> Batch:
+  """A batch on the device: recoloured, then mixed; None = not."""
+  colour_key, mix_key = jax.random.split(key)
+  if colours is not None:
+    batch = {**batch, "video": recoloured(colour_key, batch["video"], colours)}
+  return batch if mix is None else mixed(mix_key, batch, mix)
+
+
+def check_mixing(experiment: Experiment) -> None:
+  """Raises UserError if clips are to be mixed for a task that knows hard labels only."""
+  augment = experiment.augment
+  mixes = augment.mixup_alpha > 0 or augment.cutmix_alpha > 0
+  if mixes and not getattr(experiment.task, "takes_soft_targets", False):
+    key = "mixup_alpha" if augment.mixup_alpha > 0 else "cutmix_alpha"
+    raise UserError(
+      f"config.augment.{key}: the loss of task {experiment.names['task']} takes no mixed targets; set it to 0"
+    )
 
 
 def check_shapes(experiment: Experiment) -> None:

@@ -1,6 +1,7 @@
-"""Measures our ops against plain XLA and torch, side by side in one process.
+"""Measures our ops and our loader against what others have, side by side in one process.
 
 python -m experiments.benchmark ops [--json=FILE] [--only=PATTERN] [--dtype=float32,bfloat16] [--lowerings] [--list]
+python -m experiments.benchmark loader [--json=FILE] [--only=PATTERN] [--list]
 
 A suite is a module with `cases(options) -> list[Row]` and one line in `SUITES`.
 """
@@ -22,21 +23,24 @@ from rich.table import Table
 
 from experiments.benchmarks.machine import Others, machine
 from experiments.benchmarks.record import Store, make_record
-from experiments.benchmarks.table import COLUMNS, Record, cells, summary
+from experiments.benchmarks.table import Record, cells, columns, summary
 from experiments.benchmarks.timing import AbsentError, Entrant, Options, Row, enter, matmul_peak, measure
 from experiments.cli import Arguments, console, run
 from vu_jax.build import nearest
 from vu_jax.errors import UserError
 
-SUITES = {"ops": "experiments.benchmarks.ops.suite"}
+SUITES = {"ops": "experiments.benchmarks.ops.suite", "loader": "experiments.benchmarks.loader.suite"}
 DTYPES = ("float32", "bfloat16")
-PEERS = ("xla", "torch")
 
 
 def main() -> None:
   args = arguments()
   screen = console()
   rows = choose(importlib.import_module(SUITES[args.suite]).cases(args.options), args.only)
+  others = list(dict.fromkeys(name for row in rows for name in (row.baseline, *row.peers)))
+  for name in args.without:
+    if name not in others:
+      raise UserError(f"--without={','.join(args.without)}: {name or 'nothing'} is none of {', '.join(others)}")
   if args.list:
     for row in rows:
       shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row.shapes.items())
@@ -67,7 +71,7 @@ def arguments() -> argparse.Namespace:
   parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or both, with a comma")
   parser.add_argument("--seconds", type=float, default=0.3, help="time for each contender of a row (default: 0.3)")
   parser.add_argument("--lowerings", action="store_true", help="measure every lowering, not only the chosen one")
-  parser.add_argument("--without", default="", help="leave out xla, torch or both; some calls of xla take a minute")
+  parser.add_argument("--without", default="", help="contenders to leave out; some calls of xla take a minute")
   parser.add_argument("--torch_compile", action="store_true", help="let torch compile, which takes long")
   parser.add_argument("--list", action="store_true", help="show the rows, measure nothing")
   args, _ = parser.read()
@@ -79,9 +83,6 @@ def arguments() -> argparse.Namespace:
     if dtype not in DTYPES:
       raise UserError(f"--dtype={args.dtype}: {dtype or 'nothing'} is none of {', '.join(DTYPES)}")
   args.without = args.without.split(",") if args.without else []
-  for name in args.without:
-    if name not in PEERS:
-      raise UserError(f"--without={','.join(args.without)}: {name or 'nothing'} is none of {', '.join(PEERS)}")
   if not (0 < args.seconds < math.inf):
     raise UserError(f"--seconds={args.seconds:g}: must be above 0")
   args.options = Options(dtypes, args.lowerings, args.torch_compile)
@@ -105,14 +106,14 @@ def measured(args: argparse.Namespace, rows: Sequence[Row], screen: Console) -> 
   facts = machine()
   with progress(len(rows), screen) as advance:
     advance("matmul peak", 0)
-    peaks = {dtype: matmul_peak(dtype) for dtype in dict.fromkeys(row.dtype for row in rows)}
+    peaks = {dtype: matmul_peak(dtype) for dtype in dict.fromkeys(row.dtype for row in rows if row.flops)}
     where = facts["accelerator"] or f"{facts['cpu']}, {facts['cores']} cores"
     found = ", ".join(f"{dtype} {peak / 1e9:.0f} GFLOP/s" for dtype, peak in peaks.items())
-    screen.print(f"{len(rows)} rows on {where}; large matmul: {found}", markup=False)
+    screen.print(f"{len(rows)} rows on {where}" + (f"; large matmul: {found}" if found else ""), markup=False)
     group: list[Record] = []
     for row, following in zip(rows, [*rows[1:], None], strict=True):
       advance(f"{row.name}, {row.pass_}", 0)
-      record = measure_row(args.suite, row, args.seconds, peaks[row.dtype], args.without)
+      record = measure_row(args.suite, row, args.seconds, peaks.get(row.dtype, math.inf), args.without)
       record |= {"machine": facts, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
       yield record
       group.append(record)
@@ -156,7 +157,7 @@ def progress(total: int, screen: Console):
 def table(records: Sequence[Record]) -> Table:
   """The records of one kind for the terminal; red where we are behind, or where results differ."""
   shown = Table(title=records[0]["kind"], title_justify="left")
-  for column in COLUMNS:
+  for column in columns(records):
     shown.add_column(column, justify="left" if column in ("name", "pass", "form") else "right")
   for record in records:
     behind = record["ratio"] and record["ratio"] < 1

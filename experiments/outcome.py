@@ -21,8 +21,10 @@ from experiments.assemble import Experiment
 from experiments.plan import parameters
 from experiments.trained import Trained
 from vu_jax.data.loader import eval_batches, load_clip, num_eval_batches
+from vu_jax.data.protocol import Eval
 from vu_jax.data.source import PreparedSource, Source
-from vu_jax.evaluate import evaluate
+from vu_jax.evaluate import evaluate, evaluate_views
+from vu_jax.metrics.sums import divide
 from vu_jax.train.mesh import to_devices
 
 VERSIONED = (
@@ -39,37 +41,59 @@ VERSIONED = (
 
 
 def score(
-  trained: Trained, state: Any, source: Source, on_batch: Callable[[], None] = lambda: None
+  trained: Trained, state: Any, source: Source, views: Eval, on_batch: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, float], Any, dict[str, np.ndarray]]:
-  """One exact pass: the task's summary, its merged sums, and outputs per clip in the order of the split."""
+  """One exact pass: the task's summary, its merged sums, and outputs per video in the order of the split.
+
+  With several views all are those of the averages; the summary also has the accuracy of single views.
+  """
   experiment = trained.experiment
-  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.loader)
-  totals, outputs = evaluate(state, trained.eval_step, batches, partial(to_devices, trained.mesh), on_batch)
-  return experiment.task.summary(totals), totals, outputs
+  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.loader, views)
+  place, task = partial(to_devices, trained.mesh), experiment.task
+  if views.num_views == 1:
+    totals, outputs = evaluate(state, trained.eval_step, batches, place, on_batch)
+    return task.summary(totals), totals, outputs
+  totals, outputs, single = evaluate_views(
+    state, trained.eval_step, batches, place, task.sums, views.num_views, views.average, on_batch
+  )
+  alone = {f"{k}_one_view": v for k, v in divide(single).items() if k == "top1"}
+  return {**task.summary(totals), **alone}, totals, outputs
 
 
-def finish(trained: Trained, run_dir: pathlib.Path, split: str, facts: dict[str, Any], screen: Console) -> None:
-  """Evaluates a split and writes its figures, predictions and example clips; other splits' figures stay."""
+def finish(
+  trained: Trained,
+  run_dir: pathlib.Path,
+  split: str,
+  facts: dict[str, Any],
+  screen: Console,
+  views: Eval | None = None,
+) -> None:
+  """Evaluates a split and writes its figures, predictions and example clips; other splits' figures stay.
+
+  `views` None takes those of the run's config. Each split's figures carry the protocol that they were made by.
+  """
+  views = views or trained.experiment.eval
   source = PreparedSource(trained.directory, split)
   with Progress(console=screen, transient=True) as bar:
-    task = bar.add_task(f"evaluate on {split}", total=num_eval_batches(source, trained.experiment.loader))
-    summary, totals, outputs = score(trained, trained.state, source, lambda: bar.advance(task))
+    task = bar.add_task(f"evaluate on {split}", total=num_eval_batches(source, trained.experiment.loader, views))
+    summary, totals, outputs = score(trained, trained.state, source, views, lambda: bar.advance(task))
   probabilities = np.asarray(jax.nn.softmax(outputs["logits"]))
   ids = [source[int(i)]["id"] for i in outputs["index"]]
   write_predictions(run_dir / f"predictions_{split}.jsonl", ids, outputs["label"], probabilities)
   write_examples(run_dir / "examples", source, trained.experiment, ids, outputs["label"], probabilities)
-  sampling = trained.experiment.clip.sampling
   record = {
     "step": int(trained.state.step),
     "parameters": parameters(trained.state.params),
     "labels": trained.labels,
     split: summary,
-    "protocol": f"one {sampling} clip per video, in the middle, centre crop, newest checkpoint",
     **facts,
   }
   result = read_result(run_dir) | record
   counts = np.asarray(totals["confusion"][0]).astype(int).tolist()
   result["confusion"] = result.get("confusion", {}) | {split: counts}
+  protocol = views.words(trained.experiment.clip.sampling) + ", newest checkpoint"
+  earlier = result.get("protocol", {})
+  result["protocol"] = (earlier if isinstance(earlier, dict) else {}) | {split: protocol}
   (run_dir / "result.json").write_text(json.dumps(result, indent=2))
 
 

@@ -13,18 +13,20 @@ from experiments.assemble import Experiment
 def announce(
   experiment: Experiment,
   facts: dict[str, Any],
+  clips: int,
   workdir: pathlib.Path,
   mesh: Mesh,
   init: Any,
   train_step: Any,
   screen: Console,
 ) -> Any:
-  """Compiles the training step, prints what it costs, and returns it compiled."""
+  """Compiles the training step, prints what it costs, and returns it compiled; `clips` are those to train on."""
   shapes = experiment.batch_shapes()
   state = jax.eval_shape(lambda b: init(b, experiment.seed), shapes)
   compiled = train_step.lower(state, shapes).compile()
   size, steps = experiment.loader.batch_size, experiment.train.steps
-  clips = facts["splits"]["train"]["clips"]
+  of_all = facts["splits"]["train"]["clips"]
+  share = f"{clips} of {of_all}" if clips < of_all else str(clips)
   stored = sum(s["bytes"] for s in facts["splits"].values())
   cost = forward_flops(experiment)
   video = shapes["video"].shape
@@ -33,7 +35,7 @@ def announce(
     "model": f"{names['model']} ({experiment.model.dtype}), {parameters(state.params):,} parameters, "
     f"{cost / 1e9:.3g} GFLOP per clip forward",
     "clips": f"{video[1]} frames of {video[2]}x{video[3]} px, {experiment.clip.sampling}",
-    "data": f"{names['data']}: {clips} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
+    "data": f"{names['data']}: {share} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
     "training": f"{steps} steps of {size} clips = {steps * size / clips:.1f} epochs, {experiment.optim.method}",
     "device": f"{mesh.size} x {mesh.devices.flat[0].device_kind}, {memory(compiled)} for the step",
     "output": str(workdir),

@@ -17,11 +17,11 @@ from rich.table import Table
 from experiments.cli import Arguments, console, run
 from experiments.plan import enable_compile_cache
 from experiments.trained import Trained, open_run
-from vu_jax.data.augment import see
-from vu_jax.data.clips import windows
+from vu_jax.data.clips import in_order, windows
 from vu_jax.data.decode import VideoError, decode_frames, probe
 from vu_jax.data.picture import scaled_size
 from vu_jax.data.prepare import default_data_dir
+from vu_jax.data.view import View, choose_view
 from vu_jax.errors import UserError
 from vu_jax.train.mesh import to_devices
 
@@ -65,16 +65,17 @@ def predict(trained: Trained, file: pathlib.Path) -> dict[str, Any]:
   info, experiment = probe(file), trained.experiment
   numbers = windows(experiment.clip, info.num_frames, info.fps)
   size = scaled_size((info.height, info.width), trained.short_side_px, enlarge=False)  # as it would be stored
+  view = choose_view(experiment.pixels, *size, None)
   rows = []
   for start in range(0, len(numbers), batch := experiment.loader.batch_size):
     part = numbers[start : start + batch]
-    clips = [see(decode_frames(file, n, size=size), experiment.pixels, None) for n in part]
+    clips = [shown(file, n, view) for n in part]
     rows.append(probabilities(trained, np.stack(clips)))
   table = np.concatenate(rows)
   spans = [
     {
-      "start_s": round(n[0] / info.fps, 3),
-      "end_s": round((n[-1] + 1) / info.fps, 3),
+      "start_s": round(n.min() / info.fps, 3),
+      "end_s": round((n.max() + 1) / info.fps, 3),
       **answer(trained.labels, row),
     }
     for n, row in zip(numbers, table, strict=True)
@@ -85,6 +86,13 @@ def predict(trained: Trained, file: pathlib.Path) -> dict[str, Any]:
     **answer(trained.labels, table.mean(0)),
     "windows": spans,
   }
+
+
+def shown(file: pathlib.Path, frames: np.ndarray, view: View) -> np.ndarray:
+  """The frames of a clip, which may start again where a short video is looped."""
+  wanted, back = in_order(frames)
+  video = decode_frames(file, wanted, view)
+  return video if back is None else video[back]
 
 
 def probabilities(trained: Trained, clips: np.ndarray) -> np.ndarray:

@@ -150,7 +150,7 @@ def test_records_and_table(program, tmp_path: pathlib.Path):
     (case, pass_) for case in ("tiny", "point") for pass_ in ("forward", "gradient")
   ]
   for record in records:
-    assert record["ratio_xla"] == pytest.approx(record["xla"] / record["ours"], rel=1e-3)
+    assert record["ratio_baseline"] == pytest.approx(record["baseline"] / record["ours"], rel=1e-3)
     assert record["peer"] is None
     assert record["absent"] == {"torch": "torch is not installed"}
     assert record["errors"]["ours"] < 1e-4
@@ -255,7 +255,7 @@ def test_summary_by_hand():
     "pass": "forward",
     "dtype": "float32",
     "agrees": True,
-    "ratio_xla": 1.0,
+    "ratio_baseline": 1.0,
     "others_frac": 0.02,
   }
   records = [

@@ -17,6 +17,7 @@ import pytest
 from vu_jax.data.decode import VideoError, decode_frames, frame_rate, iterate_frames, probe
 from vu_jax.data.picture import rgb_to_i420, scaled_size
 from vu_jax.data.transcode import encode_video, transcode
+from vu_jax.data.view import whole
 from vu_jax.errors import UserError
 
 
@@ -186,14 +187,14 @@ def test_pixels_are_made_square(tmp_path: pathlib.Path):
 
 
 def test_sizes():
-  """The short side is met, both sides are even, and `size` of decode_frames is obeyed."""
+  """The short side is met, both sides are even, and the size of a view is obeyed."""
   assert scaled_size((240, 320), 128) == (128, 170)
   assert scaled_size((1920, 1080), 128) == (228, 128)
   assert scaled_size((48, 64), 96) == (96, 128)
   assert scaled_size((48, 64), 96, enlarge=False) == (48, 64)
   assert scaled_size((75, 101), 96, enlarge=False) == (74, 100)
   video = encode_video(moving(3), 25.0).video
-  assert decode_frames(video, np.array([0, 0, 2]), size=(30, 21)).shape == (3, 30, 21, 3)
+  assert decode_frames(video, np.array([0, 0, 2]), whole(48, 64, (30, 21))).shape == (3, 30, 21, 3)
   assert next(iterate_frames(video, short_side=24))[1].shape == (24, 32, 3)
   assert (transcode(video, short_side=24).height, transcode(video, short_side=500).height) == (24, 48)
 

@@ -1,6 +1,12 @@
 """LOADER: every clip once, the same batches whatever the threads and hosts, and exact continuation."""
 
+import json
+import os
 import pathlib
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -9,11 +15,14 @@ import jax
 import numpy as np
 import pytest
 
-from vu_jax.data.augment import Pixels
+import vu_jax.data.loader
+from vu_jax.data import stores
 from vu_jax.data.clips import Clip
 from vu_jax.data.decode import decode_frames
 from vu_jax.data.loader import Loader, eval_batches, load_clip, num_eval_batches, train_batches
+from vu_jax.data.protocol import Eval
 from vu_jax.data.source import PreparedSource
+from vu_jax.data.view import Pixels
 from vu_jax.errors import UserError
 
 CLIP, PIXELS, LOADER = Clip(num_frames=4), Pixels(crop=24), Loader(batch_size=4, threads=2, prefetch=2)
@@ -75,7 +84,8 @@ def test_evaluation_gives_every_clip_once_and_pads_the_last_batch(validation: Pr
   for batch in batches:
     assert batch["video"].shape == (4, 4, 24, 24, 3)
     types = {key: value.dtype for key, value in batch.items()}
-    assert types == {"video": np.uint8, "label": np.int32, "index": np.int32, "mask": np.float32}
+    numbers = dict.fromkeys(("label", "index", "view"), np.int32)
+    assert types == {"video": np.uint8, "mask": np.float32, **numbers}
   found = taken(iter(batches), 3)
   assert found["mask"].tolist() == [1] * 10 + [0] * 2
   assert found["index"][:10].tolist() == list(range(10))
@@ -126,6 +136,64 @@ def test_hosts_divide_the_stream_of_one_host(train: PreparedSource, monkeypatch:
       np.testing.assert_array_equal(one[key], interleaved, err_msg=key)
 
 
+# One of two hosts: its share of the training batches, and an evaluation in views, whose logits are made of the pixels.
+HOST = """
+import json, sys
+import jax
+directory, address, host = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if host >= 0:
+  jax.distributed.initialize(address, num_processes=2, process_id=host)
+from functools import partial
+import jax.numpy as jnp
+from vu_jax.data.clips import Clip
+from vu_jax.data.loader import Loader, eval_batches, train_batches
+from vu_jax.data.protocol import Eval
+from vu_jax.data.source import PreparedSource
+from vu_jax.data.view import Pixels
+from vu_jax.evaluate import evaluate_views
+from vu_jax.tasks.classify import Task
+from vu_jax.train.mesh import data_mesh, replicated, split, to_devices
+loader = Loader(batch_size=4, threads=1, order="classes_by_clips", clips_per_class=2)
+clip, pixels, mesh, task = Clip(num_frames=4), Pixels(crop=24), data_mesh(), Task(num_classes=8)
+batches = train_batches(PreparedSource(directory, "train"), clip, pixels, loader, seed=0)
+seen = [[[int(i), int(v.sum())] for i, v in zip(b["index"], b["video"])] for b, _ in zip(batches, range(8))]
+def step(state, batch):
+  logits = batch["video"].astype(jnp.float32).reshape(len(batch["mask"]), 8, -1).mean(-1)
+  return task.sums({"logits": logits}, batch), {"logits": logits}
+step = jax.jit(step, in_shardings=(replicated(mesh), split(mesh)), out_shardings=replicated(mesh))
+found = eval_batches(PreparedSource(directory, "validation"), clip, pixels, loader, Eval(clips=3))
+totals, out, _ = evaluate_views(0.0, step, found, partial(to_devices, mesh), task.sums, 3, "probabilities")
+logits = {str(i): row.tolist() for i, row in zip(out["index"], out["logits"])}
+print("RESULT", json.dumps({"seen": seen, "summary": task.summary(totals), "logits": logits}), flush=True)
+"""
+
+
+def test_two_real_hosts_are_one(tiny_motion: pathlib.Path):
+  """Two processes deal out the batches of one: as sets the same clips, cut alike; and they get its figures."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+  command = [sys.executable, "-c", HOST, str(tiny_motion), address]
+  hosts = [
+    subprocess.Popen([*command, str(host)], stdout=subprocess.PIPE, text=True, env=environment) for host in (0, 1, -1)
+  ]
+  try:
+    said = [process.communicate(timeout=150)[0] for process in hosts]
+  finally:
+    for process in hosts:
+      process.kill()
+  first, second, alone = (json.loads(text.split("RESULT", 1)[1].splitlines()[0]) for text in said)
+  for one, two, whole in zip(first["seen"], second["seen"], alone["seen"], strict=True):
+    assert len(one) == len(two) == 2
+    assert sorted(one + two) == sorted(whole)
+  assert first["summary"] == second["summary"] == pytest.approx(alone["summary"])
+  assert first["logits"] == second["logits"]
+  assert first["logits"].keys() == alone["logits"].keys()
+  for index, row in alone["logits"].items():
+    assert first["logits"][index] == pytest.approx(row, abs=1e-5)
+
+
 def test_a_batch_that_hosts_cannot_share_is_refused(train: PreparedSource, monkeypatch: pytest.MonkeyPatch):
   """4 clips cannot be divided among 3 hosts."""
   as_host(monkeypatch, 0, 3)
@@ -133,24 +201,191 @@ def test_a_batch_that_hosts_cannot_share_is_refused(train: PreparedSource, monke
     train_batches(train, CLIP, PIXELS, LOADER, seed=0)
 
 
-def test_threads_change_nothing(train: PreparedSource):
-  """One thread and four give the same clips in the same order, random crops included."""
-  one, four = (
+def test_threads_and_processes_change_nothing(train: PreparedSource):
+  """As many threads as cores, one, four, and two processes give the same clips in the same order, crops included."""
+  one, *others = (
     taken(train_batches(train, CLIP, PIXELS, Loader(batch_size=4, threads=threads, prefetch=4), seed=0), 9)
-    for threads in (1, 4)
+    for threads in (1, 0, 4)
   )
-  assert_same(one, four)
+  for other in others:
+    assert_same(one, other)
+  loader = Loader(batch_size=4, threads=2, workers=2)
+  batches = train_batches(train, CLIP, PIXELS, loader, seed=0)
+  assert_same(one, taken(batches, 9))
+  state = batches.get_state()
+  ahead = taken(batches, 2)
+  batches.close()
+  again = train_batches(train, CLIP, PIXELS, loader, seed=0)
+  again.set_state(state)
+  assert_same(ahead, taken(again, 2))
+  again.close()
 
 
-def test_training_continues_exactly(train: PreparedSource):
-  """A new iterator given the state after 4 batches goes on with batch 5, over the end of the epoch."""
-  unbroken = train_batches(train, CLIP, PIXELS, LOADER, seed=0)
+ORDERS = [
+  Loader(batch_size=4, threads=2),
+  Loader(batch_size=4, threads=2, order="balanced"),
+  Loader(batch_size=4, threads=2, order="classes_by_clips", clips_per_class=2),
+  Loader(batch_size=4, threads=2, subset_frac=0.5),
+]
+
+
+@pytest.mark.parametrize("loader", ORDERS, ids=["shuffle", "balanced", "classes_by_clips", "subset"])
+def test_training_continues_exactly(loader: Loader, train: PreparedSource):
+  """A new iterator given the state after 4 batches goes on with batch 5, over the end of the epoch.
+
+  The state is one integer.
+  """
+  unbroken = train_batches(train, CLIP, PIXELS, loader, seed=0)
   taken(unbroken, 4)
   state = unbroken.get_state()
-  resumed = train_batches(train, CLIP, PIXELS, LOADER, seed=0)
+  assert state == {"next_index": 4}
+  resumed = train_batches(train, CLIP, PIXELS, loader, seed=0)
   taken(resumed, 1)  # being somewhere else already does not matter
   resumed.set_state(state)
   assert_same(taken(unbroken, 5), taken(resumed, 5))
+
+
+def test_orders_in_batches(train: PreparedSource, monkeypatch: pytest.MonkeyPatch):
+  """Two clips each of two labels per batch, also when two hosts deal it out; six rounds of eight labels; a subset.
+
+  The 24 clips are three of each of eight labels.
+  """
+  pairs = ORDERS[2]
+  whole = [np.sort(b["index"]) for b in islice(train_batches(train, CLIP, PIXELS, pairs, seed=0), 8)]
+  labels = np.array([train[i]["label"] for i in range(24)])
+  for batch in whole:
+    assert sorted(np.unique(labels[batch], return_counts=True)[1]) == [2, 2]
+    assert len(set(batch)) == 4
+  halves = []
+  for host in (0, 1):
+    as_host(monkeypatch, host, 2)
+    halves.append([b["index"] for b in islice(train_batches(train, CLIP, PIXELS, pairs, seed=0), 8)])
+  for batch, one, two in zip(whole, *halves, strict=True):
+    assert sorted([*one, *two]) == batch.tolist()
+  as_host(monkeypatch, 0, 1)
+  even = taken(train_batches(train, CLIP, PIXELS, ORDERS[1], seed=0), 12)
+  assert np.bincount(even["label"]).tolist() == [6] * 8
+  assert np.bincount(even["index"]).tolist() == [2] * 24
+  one_each = taken(train_batches(train, CLIP, PIXELS, Loader(batch_size=4, subset_per_class=1), seed=0), 6)
+  assert sorted(np.bincount(one_each["index"], minlength=24)) == [0] * 16 + [3] * 8
+
+
+def test_orders_that_cannot_be_had(train: PreparedSource):
+  """Each mistake is one line that names the key."""
+  with pytest.raises(UserError, match="clips_per_class = 3: must divide batch_size = 4"):
+    Loader(batch_size=4, order="classes_by_clips", clips_per_class=3)
+  with pytest.raises(UserError, match=r"subset_per_class = 2 and subset_frac = 0\.5: give one"):
+    Loader(subset_per_class=2, subset_frac=0.5)
+  with pytest.raises(UserError, match=r'class "\w+" has only 3 training clips'):
+    train_batches(train, CLIP, PIXELS, Loader(subset_per_class=4), seed=0)
+
+
+def test_reversed_and_looped_clips_are_put_together(train: PreparedSource):
+  """A reversed clip is the clip backwards; a looped one begins again."""
+  whole = decode_frames(train[5]["video"], np.arange(8))
+  reverse = Clip(num_frames=8, reverse_frac=1.0)
+  found = load_clip(train, reverse, Pixels(crop=32), 5, np.random.default_rng(0))["video"]
+  np.testing.assert_array_equal(found, whole[::-1])
+  looped = load_clip(train, Clip(num_frames=12, short="loop"), Pixels(crop=32), 5, None)["video"]
+  np.testing.assert_array_equal(looped, whole[[*range(8), *range(4)]])
+
+
+def test_views_of_a_video_follow_each_other(validation: PreparedSource, monkeypatch: pytest.MonkeyPatch):
+  """10 videos in 2x3 views are 60 clips: 15 batches of 4; view 5 of a video is its end, at the right edge.
+
+  Two hosts share them: together each (video, view) once.
+  """
+  views = Eval(clips=2, crops=3)
+  found = taken(eval_batches(validation, CLIP, PIXELS, LOADER, views), 15)
+  assert num_eval_batches(validation, LOADER, views) == 15
+  assert found["index"].tolist() == np.repeat(range(10), 6).tolist()
+  assert found["view"].tolist() == list(range(6)) * 10
+  assert found["mask"].all()
+  np.testing.assert_array_equal(found["video"][5], decode_frames(validation[0]["video"], np.arange(4, 8))[:, 4:28, 8:])
+  parts = []
+  for host in (0, 1):
+    as_host(monkeypatch, host, 2)
+    parts += list(eval_batches(validation, CLIP, PIXELS, Loader(batch_size=14, threads=2), views))
+  both = taken(iter(parts), len(parts))
+  real = both["mask"] > 0
+  pairs = list(zip(both["index"][real].tolist(), both["view"][real].tolist(), strict=True))
+  assert sorted(pairs) == [(i, v) for i in range(10) for v in range(6)]
+
+
+class Damaged(Changed):
+  """Clips 3, 4 and 9 cannot be read."""
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    return self.source[index] | ({"video": b"junk"} if index in (3, 4, 9) else {})
+
+
+ROBUST = Loader(batch_size=4, threads=2, max_bad_frac=0.2)
+
+
+def test_damaged_clips_are_replaced_by_others_of_their_class(train: PreparedSource, tmp_path: pathlib.Path):
+  """Each in its own place by a clip of the same label, everything else as it was; the file says which and why."""
+  plain = taken(train_batches(train, CLIP, PIXELS, LOADER, seed=0), 12)
+  labels = np.array([train[i]["label"] for i in range(24)])
+  file = tmp_path / "quarantine.jsonl"
+  found = taken(train_batches(Damaged(train), CLIP, PIXELS, ROBUST, seed=0, labels=labels, quarantine=file), 12)
+  bad = np.isin(plain["index"], (3, 4, 9))
+  assert bad.sum() == 6
+  for key in plain:
+    np.testing.assert_array_equal(found[key][~bad], plain[key][~bad])
+  assert not np.isin(found["index"], (3, 4, 9)).any()
+  np.testing.assert_array_equal(found["label"], plain["label"])
+  rows = [json.loads(line) for line in file.read_text().splitlines()]
+  assert sorted(row["index"] for row in rows) == [3, 4, 9]
+  assert all(train[row["index"]]["id"] in row["reason"] for row in rows)
+
+
+def test_damaged_clips_do_not_change_what_a_resumed_run_sees(train: PreparedSource, tmp_path: pathlib.Path):
+  """Killed after 5 batches: the next start knows the file and makes the batches that the unbroken run makes.
+
+  It does not try the clips in the file again; a line that the kill tore is passed over.
+  """
+  whole = train_batches(Damaged(train), CLIP, PIXELS, ROBUST, seed=0, quarantine=tmp_path / "a")
+  file = tmp_path / "b"
+  broken = train_batches(Damaged(train), CLIP, PIXELS, ROBUST, seed=0, quarantine=file)
+  assert_same(taken(whole, 5), taken(broken, 5))
+  state = broken.get_state()
+  taken(broken, 2)
+  with file.open("a") as lines:
+    lines.write('{"index": 7, "rea')
+  resumed = train_batches(Damaged(train), CLIP, PIXELS, ROBUST, seed=0, quarantine=file)
+  resumed.set_state(state)
+  assert_same(taken(whole, 9), taken(resumed, 9))
+  mended = train_batches(train, CLIP, PIXELS, ROBUST, seed=0, quarantine=tmp_path / "a")
+  assert not np.isin(taken(mended, 6)["index"], (3, 4, 9)).any()
+
+
+def test_too_many_damaged_clips_end_the_run(train: PreparedSource, tmp_path: pathlib.Path):
+  """3 of 24 clips are more than a tenth; without a share the first one ends it, as in evaluation."""
+  few = Loader(batch_size=4, threads=2, max_bad_frac=0.1)
+  with pytest.raises(UserError, match=r"^3 of 24 training clips cannot be read, more than .*max_bad_frac = 0\.1"):
+    taken(train_batches(Damaged(train), CLIP, PIXELS, few, seed=0, quarantine=tmp_path / "q"), 12)
+  with pytest.raises(UserError, match=r"^train/\d+_\w+: "):
+    taken(train_batches(Damaged(train), CLIP, PIXELS, LOADER, seed=0), 12)
+  with pytest.raises(UserError, match=r"^train/\d+_\w+: "):
+    list(eval_batches(Damaged(train), CLIP, PIXELS, ROBUST))
+
+
+def test_a_decoder_that_hangs_is_cut_off(train: PreparedSource, tmp_path: pathlib.Path, monkeypatch):
+  """Clip 9 would take a minute; after a fifth of a second another one stands in its place."""
+  slow = bytes(train[9]["video"])
+
+  def decode(video: Any, frames: np.ndarray, view: Any) -> np.ndarray:
+    if bytes(video) == slow:
+      time.sleep(60)
+    return stores.decode_clip(video, frames, view)
+
+  monkeypatch.setattr(vu_jax.data.loader, "decode_clip", decode)
+  loader = Loader(batch_size=4, threads=2, max_bad_frac=0.2, timeout_s=0.2)
+  start = time.monotonic()
+  found = taken(train_batches(train, CLIP, PIXELS, loader, seed=0, quarantine=tmp_path / "q"), 12)
+  assert time.monotonic() - start < 20
+  assert 9 not in found["index"]
+  assert "not decoded within 0.2 s (config.loader.timeout_s)" in (tmp_path / "q").read_text()
 
 
 def test_a_clip_that_cannot_be_decoded_is_named(validation: PreparedSource):

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from vu_jax.data.augment import Pixels
 from vu_jax.data.builders.motion import Options
 from vu_jax.data.clips import Clip
 from vu_jax.data.prepare import FACTS, check_split, check_stored, default_data_dir, describe, prepare, read_facts
 from vu_jax.data.source import PreparedSource
+from vu_jax.data.view import Pixels
 from vu_jax.errors import UserError
 
 SMALLEST = Options(num_train=2, num_validation=0, num_test=1, size_px=16, num_frames=3, lifetime_f=2, fps=6.0)

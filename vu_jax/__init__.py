@@ -4,7 +4,7 @@ The way of the data is the way through the package:
 
   config.py, build.py   CONFIG      an experiment file becomes typed parts, strictly
   backend.py            BACKEND     how XLA is set up before the first computation
-  data/                 DATA        bytes to batch: builders, source, decode, clips, augment, loader
+  data/                 DATA        bytes to batch: layouts, builders, stores, order, clips, view, augment, loader
   layers/               LAYERS      the ops that models are made of
   models/               MODEL       video to features, one architecture per file
   tasks/, metrics/      TASK        head, per-clip loss, masked sums, one task per file

@@ -13,6 +13,8 @@ Batch keys (arrays with a leading B unless said otherwise):
   video  uint8 (B, T, H, W, 3)
   label  int32 (B,)
   index  int32 (B,)        position of the clip's video in its split; evaluation joins ids and clips by it
+  view   int32 (B,)        evaluation: number of the view of its video, 0 .. V-1
+  target float32 (B, Y)    soft labels, where clips were mixed
   mask   float32 (B,)      1 = a real clip, 0 = padding of the last batch
 """
 

@@ -31,7 +31,8 @@ def make_record(
   """
   ms = {name: round(timing.median_s * 1e3, 4) for name, timing in timings.items()}
   rate = row.flops / timings["ours"].median_s if "ours" in timings else None
-  reference = next((name for name in ("xla", row.peer) if name in entrants), None)
+  reference = next((name for name in (row.baseline, *row.peers) if name in entrants), None)
+  peer = min((name for name in row.peers if name in ms), key=ms.__getitem__, default=row.peers[0])
   errors = {
     name: relative_error(entrant.outputs, entrants[reference].outputs)
     for name, entrant in entrants.items()
@@ -48,16 +49,18 @@ def make_record(
     "shapes": {name: list(shape) for name, shape in row.shapes.items()},
     "unit": "ms",
     "ours": ms.get("ours"),
-    "peer": ms.get(row.peer),
-    "xla": ms.get("xla"),
-    "ratio": ratio(ms.get(row.peer), ms.get("ours")),
-    "ratio_xla": ratio(ms.get("xla"), ms.get("ours")),
+    "peer": ms.get(peer),
+    "baseline": ms.get(row.baseline),
+    "ratio": ratio(ms.get(peer), ms.get("ours")),
+    "ratio_baseline": ratio(ms.get(row.baseline), ms.get("ours")),
+    "peers": {name: ms[name] for name in row.peers if name in ms},
     "gflop_s": rate and round(rate / 1e9, 2),
     "share_of_peak": rate and round(rate / peak, 4),
     "lowering": ours_form,
     "lowerings": {ours_form: ms["ours"], **lowerings} if lowerings and "ours" in ms else lowerings,
-    "peer_name": row.peer,
-    "peer_form": entrants[row.peer].contender.form if row.peer in entrants else "",
+    "peer_name": peer,
+    "peer_form": entrants[peer].contender.form if peer in entrants else "",
+    "baseline_name": row.baseline,
     "spread": {name: round(timing.spread_s * 1e3, 4) for name, timing in timings.items()},
     "rounds": {name: len(timing.samples_s) for name, timing in timings.items()},
     "compile_s": {name: round(entrant.contender.compile_s, 3) for name, entrant in entrants.items()},

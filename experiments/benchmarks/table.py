@@ -8,7 +8,6 @@ import numpy as np
 Record = dict[str, Any]
 MARK = "<!-- written by experiments.benchmark: do not edit -->"
 QUIET = 0.1  # the share of the processor that others may take before a row counts as disturbed
-COLUMNS = ("name", "pass", "ours ms", "torch ms", "xla ms", "torch/ours", "xla/ours", "GFLOP/s", "of peak", "form")
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
@@ -18,19 +17,31 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 
 def cells(record: Record) -> list[str]:
-  """A record as the cells of a table with `COLUMNS`."""
+  """A record as the cells of a table with `columns`."""
   return [
     record["name"],
     record["pass"] if record["dtype"] == "float32" else f"{record['pass']} {record['dtype']}",
     _time(record, "ours", "ours"),
-    _time(record, "peer", record["peer_name"]),
-    _time(record, "xla", "xla"),
+    " ".join([*_name_among_several(record), _time(record, "peer", record["peer_name"])]),
+    _time(record, "baseline", record["baseline_name"]),
     _times(record["ratio"]),
-    _times(record["ratio_xla"]),
+    _times(record["ratio_baseline"]),
     f"{record['gflop_s']:.3g}" if record["gflop_s"] else "",
     f"{record['share_of_peak']:.0%}" if record["share_of_peak"] else "",
     " ".join(filter(None, [record["lowering"], better_lowering(record), disturbance(record), disagreement(record)])),
   ]
+
+
+def columns(records: Sequence[Record]) -> list[str]:
+  """The headings of a table of records."""
+  peers = {r["peer_name"] for r in records}
+  peer, baseline = peers.pop() if len(peers) == 1 else "peer", records[0]["baseline_name"]
+  times = ["ours ms", f"{peer} ms", f"{baseline} ms", f"{peer}/ours", f"{baseline}/ours"]
+  return ["name", "pass", *times, "GFLOP/s", "of peak", "form"]
+
+
+def _name_among_several(record: Record) -> list[str]:
+  return [record["peer_name"]] if len(record["peers"]) > 1 else []
 
 
 def _time(record: Record, key: str, contender: str) -> str:
@@ -82,11 +93,13 @@ def _summary_line(title: str, records: Sequence[Record]) -> str:
   parts = []
   for pass_ in dict.fromkeys(r["pass"] for r in records):
     rows = [r for r in records if r["pass"] == pass_]
-    for peer, key in ((rows[0]["peer_name"], "ratio"), ("xla", "ratio_xla")):
+    names = {r["peer_name"] for r in rows}
+    peer = names.pop() if len(names) == 1 else "fastest peer"
+    for other, key in ((peer, "ratio"), (rows[0]["baseline_name"], "ratio_baseline")):
       values = [r[key] for r in rows if r[key]]
       mean = geometric_mean(values)
       ahead = f" ({sum(v >= 1 for v in values)} of {len(values)} ahead)"
-      parts.append(f"{pass_} {peer}/ours " + (f"{mean:.2f}x{ahead}" if mean else "not measured"))
+      parts.append(f"{pass_} {other}/ours " + (f"{mean:.2f}x{ahead}" if mean else "not measured"))
   return f"{title}: " + ", ".join(parts)
 
 
@@ -108,8 +121,10 @@ def markdown(records: Sequence[Record]) -> str:
   for suite in dict.fromkeys(r["benchmark"] for r in records):
     own = [r for r in records if r["benchmark"] == suite]
     for kind in kinds(own):
-      lines += [f"## {suite}: {kind}", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-      lines += ["| " + " | ".join(c.replace("|", "\\|") for c in cells(r)) + " |" for r in own if r["kind"] == kind]
+      rows = [r for r in own if r["kind"] == kind]
+      head = columns(rows)
+      lines += [f"## {suite}: {kind}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+      lines += ["| " + " | ".join(c.replace("|", "\\|") for c in cells(r)) + " |" for r in rows]
       lines.append("")
     lines += [f"## {suite}: summary", "", *(f"- {line}" for line in summary(own)), ""]
   return "\n".join(lines)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Pass: TypeAlias = Literal["forward", "gradient"]
+Pass: TypeAlias = Literal["forward", "gradient", "read"]
 
 SLOW_S = 2.0  # a call this long is timed once, and that call is its warm-up too
 SHORT_S = 0.01  # calls shorter than this are timed several in a row, after one that is not timed
@@ -61,12 +61,13 @@ class Row:
 
   Fields:
     name, kind: of the work; tables are grouped by kind.
-    pass_: forward, or forward and gradient.
-    flops: of the pass; a multiply-add is two.
+    pass_: forward, forward and gradient, or read (of clips).
+    flops: of the pass; a multiply-add is two. 0 where the work is not arithmetic.
     tolerance: largest relative error between contenders that counts as the same result.
     contenders: called when the row's turn comes; name -> how to make it, which may raise. "ours" comes first, then
-      "xla" and the peer, then "lowering NAME".
-    peer: the contender that is to be beaten.
+      baseline and peers, then "lowering NAME".
+    peers: the contenders that are to be beaten; the fastest of them counts.
+    baseline: the contender that shows what is gained or possible: the obvious way, or a limit.
   """
 
   name: str
@@ -77,7 +78,8 @@ class Row:
   flops: float
   tolerance: float
   contenders: Callable[[], Mapping[str, Callable[[], Contender]]]
-  peer: str = "torch"
+  peers: tuple[str, ...] = ("torch",)
+  baseline: str = "xla"
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,32 @@ import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vu_jax.data.listing import SPLIT_OF, Clip, as_text, check_classes, check_root
+from vu_jax.data.listing import SPLIT_OF, Clip, check_root, part_id
 from vu_jax.errors import UserError
 
 
 @dataclass(frozen=True)
 class Columns:
-  """Names of the columns; a table may lack start and end [s]."""
+  """Names of the columns; a table may lack start and end [s]. split, group: "" = there is none."""
 
   path: str = "path"
   label: str = "label"
   split: str = "split"
   start: str = "start_s"
   end: str = "end_s"
+  group: str = ""
 
 
 def clips_in_table(root: pathlib.Path, table: pathlib.Path, columns: Columns) -> list[Clip]:
   """Lists the clips of a CSV table with a header, in its order; paths in it are relative to the root.
 
-  Cells are separated by commas, semicolons or tabs. The split column says train, validation (or val) or test.
-  Files that do not exist are listed, too, unless none exists.
+  Cells are separated by commas, semicolons or tabs. The split column says train, validation (or val) or test;
+  without one the split of every clip is "" (`division` divides them). Files that do not exist
+  are listed, too, unless none exists.
 
   Raises:
-    UserError: no such table or column; a faulty row, whose line is named; a clip that is there twice; no file
-      that exists; or a class that cannot be trained and tested.
+    UserError: no such table or column; a faulty row, whose line is named; a clip that is there twice; or no file
+      that exists.
   """
   check_root(root)
   line_of: dict[str, int] = {}
@@ -49,7 +51,6 @@ def clips_in_table(root: pathlib.Path, table: pathlib.Path, columns: Columns) ->
       f"{table}: none of its {len(clips)} files exists (first: {clips[0].path.absolute()}); the paths in "
       f"column {columns.path!r} must be relative to root={root}"
     )
-  check_classes(clips, str(table))
   return clips
 
 
@@ -73,28 +74,30 @@ def _rows(table: pathlib.Path, columns: Columns) -> Iterator[tuple[int, dict[str
 
 
 def _check_columns(table: pathlib.Path, columns: Columns, present: list[str]) -> None:
-  for key, name in (("path", columns.path), ("label", columns.label), ("split", columns.split)):
-    if name not in present:
+  needed = {"path": columns.path, "label": columns.label, "split": columns.split, "group": columns.group}
+  for key, name in needed.items():
+    if name not in present and (name or key in ("path", "label")):
       nearest = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
       hint = f"did you mean {nearest[0]!r}? " if nearest else ""
       raise UserError(
         f"{table} has no column {name!r}; it has {', '.join(present) or 'an empty header'}; {hint}set {key}_column"
+        + (' ("" = divide the clips by fractions or folds)' if key == "split" else "")
       )
 
 
 def _clip(root: pathlib.Path, row: dict[str, str], columns: Columns, where: str) -> Clip:
-  for name in (columns.path, columns.label):
+  for name in filter(None, (columns.path, columns.label, columns.group)):
     if not row[name]:
       raise UserError(f"{where} has nothing in column {name!r}; fill it in or remove the row")
-  split = SPLIT_OF.get(row[columns.split].lower())
+  split = SPLIT_OF.get(row[columns.split].lower()) if columns.split else ""
   if split is None:
     raise UserError(f"{where} has the unknown split {row[columns.split]!r}; write train, validation or test")
   start_s, end_s = _part(row.get(columns.start, ""), row.get(columns.end, ""), where)
-  relative = pathlib.Path(os.path.normpath(row[columns.path]))
-  if relative.is_absolute() and relative.is_relative_to(root.absolute()):
-    relative = relative.relative_to(root.absolute())
-  part = f"#{start_s:.10g}-{end_s:.10g}" if (start_s, end_s) != (0.0, math.inf) else ""
-  return Clip(as_text(relative) + part, root / relative, " ".join(row[columns.label].split()), split, start_s, end_s)
+  path = pathlib.Path(os.path.normpath(row[columns.path]))
+  if path.is_absolute() and path.is_relative_to(root.absolute()):
+    path = path.relative_to(root.absolute())
+  label, group = " ".join(row[columns.label].split()), row[columns.group] if columns.group else ""
+  return Clip(part_id(path, start_s, end_s), root / path, label, split, start_s, end_s, group)
 
 
 def _part(start: str, end: str, where: str) -> tuple[float, float]:

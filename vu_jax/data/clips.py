@@ -1,13 +1,15 @@
-"""Which frames and which pixels a clip takes: index arithmetic, no pixels."""
+"""Which frames a clip takes: index arithmetic, no pixels."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
+from vu_jax.data.clips_time import Timeline, frame_line, second_line
 from vu_jax.errors import UserError
-from vu_jax.glossary import Count, PositiveOrZero
+from vu_jax.glossary import Count, Fraction, Positive, PositiveOrZero
 
 Rng = np.random.Generator | None
 
@@ -19,20 +21,44 @@ class Clip:
   Fields:
     num_frames: T.
     sampling: "dense" takes frames a fixed stride apart, with a random start in training and centred in evaluation;
+      "rate" takes T / `rate_hz` seconds at `rate_hz` frames per second whatever the rate of the video: for each moment
+      the nearest frame, so that videos of all rates are aligned in time; starts are not bound to frames;
       "segments" cuts the video into T equal parts and takes one frame of each, at random in training and the middle
       one in evaluation (TSN, Wang et al. 2016, section 3.1).
     stride_f: dense: frames from one to the next.
     stride_s: dense: seconds from one to the next; above 0 it replaces `stride_f`.
+    rate_hz: rate: frames per second of the clip.
     span_s: segments: length of the part of the video that is cut [s]; 0 = the whole video.
-    short: a video shorter than the clip is an "error", or its last frame is repeated ("repeat").
+    short: a video shorter than the clip is an "error"; or its last frame is repeated ("repeat"), it begins again
+      ("loop"), or it lies in the middle between repeats of its first and last frame ("centre"). Segments of a short
+      video overlap, whichever of the three is chosen.
+    speed: training, dense and rate: range of a random factor of the stride, each octave equally often; 2 = twice as
+      fast. It is lowered where the clip would not fit into the video.
+    jitter_frac: training, dense and rate: each frame moves at random by up to half of this share of the stride to
+      either side, so that the order stays.
+    reverse_frac: training: share of the clips that are played backwards. A reversed clip may belong to another label
+      ("opening" becomes "closing", "left" becomes "right"), and the label is not changed: use it only where the
+      labels have no direction in time.
   """
 
   num_frames: Count = 16
-  sampling: Literal["dense", "segments"] = "dense"
+  sampling: Literal["dense", "rate", "segments"] = "dense"
   stride_f: Count = 1
   stride_s: PositiveOrZero = 0.0
+  rate_hz: PositiveOrZero = 0.0
   span_s: PositiveOrZero = 0.0
-  short: Literal["error", "repeat"] = "error"
+  short: Literal["error", "repeat", "loop", "centre"] = "error"
+  speed: tuple[Positive, Positive] = (1.0, 1.0)
+  jitter_frac: Fraction = 0.0
+  reverse_frac: Fraction = 0.0
+
+  def __post_init__(self) -> None:
+    if (self.sampling == "rate") != (self.rate_hz > 0):
+      raise UserError(f'rate_hz = {self.rate_hz:g}: must be above 0 for sampling = "rate", and 0 for any other')
+    if self.speed[0] > self.speed[1]:
+      raise UserError(f"speed = ({self.speed[0]:g}, {self.speed[1]:g}): the first must not be above the second")
+    if self.sampling == "segments" and (self.speed != (1.0, 1.0) or self.jitter_frac):
+      raise UserError('sampling = "segments" takes frames at random already: leave speed and jitter_frac alone')
 
 
 def span(clip: Clip, video_frames: int, fps: float) -> int:
@@ -45,52 +71,72 @@ def span(clip: Clip, video_frames: int, fps: float) -> int:
   return _rounded((clip.num_frames - 1) * _stride(clip, fps)) + 1
 
 
-def frame_numbers(clip: Clip, video_frames: int, fps: float, rng: Rng) -> Int[np.ndarray, " T"]:
+def frame_numbers(
+  clip: Clip,
+  video_frames: int,
+  fps: float,
+  rng: Rng,
+  times_s: np.ndarray | None = None,
+  view: tuple[int, int] = (0, 1),
+) -> Int[np.ndarray, " T"]:
   """Picks the frame numbers of one clip.
 
   Args:
     clip: the rule.
     video_frames: length of the video [frames], >= 1.
     fps: its frame rate [1/s].
-    rng: draws the start (dense) or the place in each segment; None = evaluation, centred.
+    rng: draws the start (dense, rate) or the place in each segment, and what else is random; None = evaluation.
+    times_s: when each frame begins [s], for videos of variable rate; everything but strides in frames then goes by
+      these times. None = the rate is constant.
+    view: evaluation: (number, count) of temporal views. One is centred; of several, the first starts at the first
+      possible frame, the last one at the last, the others evenly between. Segments of the whole video have one
+      start, so their views take other frames of each segment: the middles of `count` equal parts.
 
   Returns:
-    Frame numbers in [0, video_frames), non-decreasing.
+    Frame numbers in [0, video_frames), non-decreasing; decreasing where a clip is reversed, and starting again at 0
+    where a short video is looped.
 
   Raises:
     UserError: the video is shorter than the clip and `clip.short` is "error".
+    ValueError: `times_s` does not fit the video.
   """
-  length = span(clip, video_frames, fps)
-  check_length(clip, video_frames, fps)
-  room = max(video_frames - length, 0)
-  if clip.sampling == "segments":
-    start = room / 2 if rng is None else rng.uniform(0, room)
-    place = 0.5 if rng is None else rng.uniform(size=clip.num_frames)
-    # A short video's segments overlap instead of running over its end.
-    part = min(length, video_frames) / clip.num_frames
-    times = np.floor(start + (np.arange(clip.num_frames) + place) * part)
-  else:
-    first = room // 2 if rng is None else int(rng.integers(room + 1))
-    times = np.floor(first + np.arange(clip.num_frames) * _stride(clip, fps) + 0.5)
-  return np.clip(times, 0, video_frames - 1).astype(np.int64)
+  check_length(clip, video_frames, fps, times_s)
+  in_frames = clip.sampling != "rate" and (times_s is None or (clip.sampling == "dense" and not clip.stride_s))
+  line = frame_line(video_frames) if in_frames else second_line(video_frames, fps, times_s)
+  pick = _segments if clip.sampling == "segments" else _strided
+  numbers = pick(clip, line, fps if in_frames else 1.0, rng, view)
+  # Drawn last and only where asked for, so that other options draw as they do without it.
+  if rng is not None and clip.reverse_frac and rng.uniform() < clip.reverse_frac:
+    return numbers[::-1].copy()
+  return numbers
 
 
-def windows(clip: Clip, video_frames: int, fps: float) -> list[Int[np.ndarray, " T"]]:
-  """Clips that cover a long video: a dense clip at every half span, the last one flush with the end.
+def windows(clip: Clip, video_frames: int, fps: float, overlap_frac: float = 0.5) -> list[Int[np.ndarray, " T"]]:
+  """Clips that cover a long video, each sharing `overlap_frac` of its span with the next, the last one flush.
 
   Segments over the whole video make one window.
+
+  Args:
+    clip: the rule.
+    video_frames: length of the video [frames].
+    fps: its frame rate [1/s].
+    overlap_frac: in [0, 1); 0 = side by side.
   """
+  if not 0 <= overlap_frac < 1:
+    raise ValueError(f"overlap_frac = {overlap_frac}: must be at least 0 and below 1")
   length = span(clip, video_frames, fps)
   if length >= video_frames:
     return [frame_numbers(clip, video_frames, fps, None)]
   inside = frame_numbers(clip, length, fps, None)
   last = video_frames - length
-  starts = [*range(0, last, max(length // 2, 1)), last]
+  starts = [*range(0, last, max(int(length * (1 - overlap_frac)), 1)), last]
   return [inside + start for start in starts]
 
 
-def check_length(clip: Clip, video_frames: int, fps: float) -> None:
+def check_length(clip: Clip, video_frames: int, fps: float, times_s: np.ndarray | None = None) -> None:
   """Raises UserError if the video is too short for the clip and must not be padded."""
+  if times_s is not None and (clip.sampling == "rate" or (clip.sampling == "dense" and clip.stride_s)):
+    video_frames = _rounded((times_s[-1] - times_s[0]) * fps) + 1  # as long as it would be at a constant rate
   length = span(clip, video_frames, fps)
   if clip.short == "error" and length > video_frames:
     raise UserError(
@@ -99,15 +145,65 @@ def check_length(clip: Clip, video_frames: int, fps: float) -> None:
     )
 
 
-def crop_corner(height: int, width: int, size: int, rng: Rng) -> tuple[int, int]:
-  """(top, left) of a size x size crop [px]: anywhere, or the centre when rng is None."""
-  rows, columns = height - size, width - size
-  if rng is None:
-    return rows // 2, columns // 2
-  return int(rng.integers(rows + 1)), int(rng.integers(columns + 1))
+def in_order(frames: Int[np.ndarray, " T"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " T"] | None]:
+  """(numbers, places) with numbers[places] == frames, the numbers in order, as decoders want them.
+
+  Frames that are in order already come back as they are, with None.
+  """
+  if (np.diff(frames) >= 0).all():
+    return frames, None
+  numbers, places = np.unique(frames, return_inverse=True)
+  return numbers, places
+
+
+def _strided(clip: Clip, line: Timeline, fps: float, rng: Rng, view: tuple[int, int]) -> Int[np.ndarray, " T"]:
+  """Frames a stride apart; `fps` is 1 on a line of seconds."""
+  steps, stride = clip.num_frames - 1, _stride(clip, fps)
+  last = float(line.starts[-1])
+  if rng is not None and clip.speed != (1.0, 1.0):
+    fitting = max(last / (steps * stride), 1.0) if steps else math.inf
+    stride *= min(math.exp(rng.uniform(math.log(clip.speed[0]), math.log(clip.speed[1]))), fitting)
+  length = _rounded(steps * stride) if line.whole else steps * stride
+  start = _start(last - length, line.whole, rng, view, early=clip.short == "centre")
+  places = start + np.arange(clip.num_frames) * stride
+  if rng is not None and clip.jitter_frac:
+    moved = places + stride * clip.jitter_frac * rng.uniform(-0.5, 0.5, clip.num_frames)
+    places = np.clip(moved, min(start, 0), max(last, places[-1]))
+  if clip.short == "loop" and length > last + line.frame / 2:
+    places = places % line.end
+  return line.nearest(places)
+
+
+def _segments(clip: Clip, line: Timeline, fps: float, rng: Rng, view: tuple[int, int]) -> Int[np.ndarray, " T"]:
+  """One frame of each of T equal parts; a short video's parts overlap instead of running over its end."""
+  wanted = clip.span_s * fps if clip.span_s else line.end
+  if line.whole:
+    wanted = max(clip.num_frames, _rounded(wanted))
+  room = max(line.end - wanted, 0)
+  start = _start(room, False, rng, view if room else (0, 1))
+  place = rng.uniform(size=clip.num_frames) if rng is not None else 0.5 if room else (view[0] + 0.5) / view[1]
+  part = min(wanted, line.end) / clip.num_frames
+  return line.shown(start + (np.arange(clip.num_frames) + place) * part)
+
+
+def _start(room: float, whole: bool, rng: Rng, view: tuple[int, int], early: bool = False) -> float:
+  """Where a clip starts if `room` of the video is left; `early`: where too little is, half of that before 0."""
+  if room < 0:
+    room = room if early else 0.0
+    return math.floor(room / 2) if whole else room / 2
+  number, count = view
+  if rng is not None:
+    return int(rng.integers(int(room) + 1)) if whole else rng.uniform(0, room)
+  start = room / 2 if count == 1 else room * number / (count - 1)
+  if not whole:
+    return start
+  return int(start) if count == 1 else _rounded(start)
 
 
 def _stride(clip: Clip, fps: float) -> float:
+  """In frames; in seconds for fps = 1."""
+  if clip.sampling == "rate":
+    return fps / clip.rate_hz
   return clip.stride_s * fps if clip.stride_s else float(clip.stride_f)
 
 

@@ -4,12 +4,14 @@ Frame numbers count the pictures of the first real video stream (not cover art) 
 order of their timestamps, whatever the nominal frame rate says.
 """
 
+import bisect
 import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import av
 import numpy as np
@@ -17,8 +19,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-from vu_jax.data.packets import Source, VideoError, decoded, opened, picked, read_table
-from vu_jax.data.picture import Size, ToRgb, displayed_size, scaled_size
+from vu_jax.data.packets import Source, VideoError, alone, decoded, opened, picked, read_table
+from vu_jax.data.picture import ToRgb, displayed_size, scaled_size
+from vu_jax.data.sample_table import read_sample_table
+from vu_jax.data.view import View, show, whole, window_of
 
 __all__ = ["Source", "VideoError", "VideoInfo", "decode_frames", "frame_rate", "iterate_frames", "probe"]
 
@@ -69,7 +73,7 @@ def frame_rate(times_s: Sequence[float], nominal: Fraction | None) -> float:
   return stated if 0.01 <= stated <= 1000 else measured or 25.0
 
 
-def decode_frames(source: Source, frames: np.ndarray, *, size: Size | None = None) -> UInt8[np.ndarray, "T H W 3"]:
+def decode_frames(source: Source, frames: np.ndarray, view: View | None = None) -> UInt8[np.ndarray, "T H W 3"]:
   """Decodes the frames with the given numbers, and as little else as possible.
 
   Where every frame is a keyframe, only the packets of the wanted frames are decoded. Otherwise decoding
@@ -79,7 +83,7 @@ def decode_frames(source: Source, frames: np.ndarray, *, size: Size | None = Non
   Args:
     source: content or path of a video file.
     frames: frame numbers, 1-D, not decreasing, >= 0; repeats are allowed.
-    size: (height, width) of the result [px]; None = as displayed.
+    view: the part of the frames that is wanted, and its size; None = whole, as displayed.
 
   Returns:
     RGB, 0..255.
@@ -91,16 +95,19 @@ def decode_frames(source: Source, frames: np.ndarray, *, size: Size | None = Non
   wanted = np.asarray(frames)
   if wanted.ndim != 1 or not wanted.size or wanted[0] < 0 or (np.diff(wanted) < 0).any():
     raise ValueError(f"frames must be frame numbers in non-decreasing order, got {wanted}")
+  found = _picked_at_once(source, wanted, view) if isinstance(source, bytes) else None
+  if found is not None:
+    return found
   with opened(source) as (container, stream):
     table = read_table(container, stream)
     if wanted[-1] >= len(table.shown):
       raise VideoError(f"frame {wanted[-1]} was asked for, but there are {len(table.shown)} frames")
     pictures = picked(container, stream, table, np.unique(wanted).tolist())
-    found = _gather(pictures, wanted, ToRgb(stream.sample_aspect_ratio, size))
+    found = _gather(pictures, wanted, stream.sample_aspect_ratio, view)
   if found is None:
     with opened(source) as (container, stream):
       pictures = enumerate(decoded(container, stream))
-      found = _gather(pictures, wanted, ToRgb(stream.sample_aspect_ratio, size))
+      found = _gather(pictures, wanted, stream.sample_aspect_ratio, view)
   if found is None:
     raise VideoError(f"damaged: frame {wanted[-1]} was asked for, but fewer pictures can be decoded")
   return found
@@ -130,31 +137,45 @@ def iterate_frames(
   Raises:
     VideoError: the video cannot be read; frames before the damaged place have been given by then.
   """
-  to_rgb: ToRgb | None = None
+  view, to_rgb = None, ToRgb()
   for stream, time_s, picture in _pictures_from(source, start_s, strict):
     if time_s >= end_s - 1e-6:
       return
     if time_s >= start_s - 1e-6:
-      if to_rgb is None:
+      if view is None:
         size = displayed_size(picture, stream.sample_aspect_ratio)
-        size = scaled_size(size, short_side, enlarge) if short_side else size
-        to_rgb = ToRgb(stream.sample_aspect_ratio, size)
-      yield time_s, to_rgb(picture)
+        view = whole(*size, scaled_size(size, short_side, enlarge) if short_side else size)
+      rgb = np.empty((*view.size, 3), np.uint8)
+      show(view, to_rgb(picture, partial(window_of, view)), rgb)
+      yield time_s, rgb
+
+
+def _picked_at_once(content: bytes, wanted: np.ndarray, view: View | None) -> UInt8[np.ndarray, "T H W 3"] | None:
+  """The frames of a stored clip (`encode_video`) by its index; None if it is no such clip, or does not decode so."""
+  table = read_sample_table(content)
+  if table is None or wanted[-1] >= len(table.sizes):
+    return None
+  frames = np.unique(wanted).tolist()
+  with contextlib.suppress(av.error.FFmpegError):
+    return _gather(zip(frames, alone(content, table, frames), strict=False), wanted, None, view)
+  return None
 
 
 def _gather(
-  pictures: Iterable[tuple[int, av.VideoFrame]], wanted: np.ndarray, to_rgb: ToRgb
+  pictures: Iterable[tuple[int, av.VideoFrame]], wanted: np.ndarray, pixel_aspect: Fraction | None, view: View | None
 ) -> UInt8[np.ndarray, "T H W 3"] | None:
   """Puts the wanted ones of increasingly numbered pictures into one array; None if one does not come."""
-  clip, done = None, 0
+  numbers = wanted.tolist()
+  clip, done, to_rgb = None, 0, ToRgb()
   for number, picture in pictures:
-    if number == wanted[done]:
-      rgb = to_rgb(picture)
-      clip = np.empty((len(wanted), *rgb.shape), np.uint8) if clip is None else clip
-      repeats = int(np.searchsorted(wanted, number, "right"))
-      clip[done:repeats] = rgb
+    if number == numbers[done]:
+      view = view or whole(*displayed_size(picture, pixel_aspect))
+      clip = np.empty((len(wanted), *view.size, 3), np.uint8) if clip is None else clip
+      show(view, to_rgb(picture, partial(window_of, view)), clip[done])
+      repeats = bisect.bisect_right(numbers, number)
+      clip[done + 1 : repeats] = clip[done]
       done = repeats
-      if done == len(wanted):
+      if done == len(numbers):
         return clip
   return None
 

@@ -31,11 +31,11 @@ class EncodedVideo(tfds.features.Tensor):
     return cls(**value)
 
 
-def clip_features(label_names: Sequence[str]) -> tfds.features.FeaturesDict:
-  """Features of one labelled clip; every builder of labelled clips stores exactly these."""
+def clip_features(label_names: Sequence[str], store: str = "intra") -> tfds.features.FeaturesDict:
+  """Features of one labelled clip in a form of `stores`; every builder of labelled clips stores exactly these."""
   return tfds.features.FeaturesDict(
     {
-      "video": EncodedVideo(),
+      "video": EncodedVideo("h264" if store == "intra" else store),
       "label": tfds.features.ClassLabel(names=list(label_names)),
       "id": tfds.features.Text(doc="relative path, or the generator's clip number"),
       "num_frames": tfds.features.Scalar(np.int32),

@@ -1,12 +1,11 @@
 """The user's videos as a list of labelled clips, from class folders or split folders."""
 
-import hashlib
 import math
 import os
 import pathlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vu_jax.errors import UserError
 
@@ -54,22 +53,23 @@ class Clip:
   id: str  # path relative to the root, with "#start-end" for a part
   path: pathlib.Path
   label: str
-  split: str  # train, validation or test
+  split: str  # train, validation or test; "" = not divided yet
   start_s: float = 0.0
   end_s: float = math.inf
+  group: str = ""  # source video, actor or place, which must not lie on both sides; "" = not known
 
 
-def clips_in_folders(root: pathlib.Path, *, test_frac: float, validation_frac: float, seed: int) -> list[Clip]:
+def clips_in_folders(root: pathlib.Path) -> list[Clip]:
   """Lists `root/CLASS/**/VIDEO`, or `root/{train,validation,val,test}/CLASS/**/VIDEO`, sorted by path.
 
-  Without split folders the seed divides every class; the place of a clip hangs on its path, so videos added
-  later move few others to another split. Hidden files and those without a video's extension are ignored.
+  Without split folders the split of every clip is "" (`division` divides them). Hidden files and those without a
+  video's extension are ignored.
 
   Raises:
-    UserError: no such folder, no videos, videos outside the class folders, or a class that cannot be divided.
+    UserError: no such folder, no videos, or videos outside the class folders.
   """
   check_root(root)
-  videos = sorted(_videos(root))
+  videos = sorted(videos_in(root))
   if not videos:
     raise UserError(f"no videos in {root.absolute()}: looked in CLASS folders for {' '.join(EXTENSIONS)}")
   depth = 2 if _are_splits({video.parts[0] for video in videos if len(video.parts) > 1}, root) else 1
@@ -79,34 +79,10 @@ def clips_in_folders(root: pathlib.Path, *, test_frac: float, validation_frac: f
       f"{len(loose)} of {len(videos)} videos in {root} lie in no class folder (first: {loose[0]}): "
       "move each into a folder named as its class"
     )
-  clips = [
-    Clip(as_text(video), root / video, as_text(video.parts[depth - 1]), _split(video.parts[0])) for video in videos
+  return [
+    Clip(as_text(video), root / video, as_text(video.parts[depth - 1]), _split(video.parts[0]) if depth == 2 else "")
+    for video in videos
   ]
-  if depth == 1:
-    clips = divide(clips, test_frac=test_frac, validation_frac=validation_frac, seed=seed)
-  check_classes(clips, str(root), needs_two=depth == 2 or test_frac + validation_frac > 0)
-  return clips
-
-
-def divide(clips: list[Clip], *, test_frac: float, validation_frac: float, seed: int) -> list[Clip]:
-  """Gives every clip a split, class by class: the fractions, but at least one clip to test and one to train.
-
-  Raises:
-    UserError: the fractions leave nothing to train.
-  """
-  if test_frac + validation_frac >= 1:
-    raise UserError(f"test_frac={test_frac:g} and validation_frac={validation_frac:g} must add up to less than 1")
-  by_label = defaultdict(list)
-  for clip in clips:
-    by_label[clip.label].append(clip)
-  split_of = {}
-  for members in by_label.values():
-    members.sort(key=lambda clip: hashlib.sha256(f"{seed}/{clip.id}".encode()).digest())
-    num_test = min(max(1, round(test_frac * len(members))) if test_frac else 0, len(members) - 1)
-    num_held_out = min(num_test + round(validation_frac * len(members)), len(members) - 1)
-    for place, clip in enumerate(members):
-      split_of[clip.id] = "test" if place < num_test else "validation" if place < num_held_out else "train"
-  return [replace(clip, split=split_of[clip.id]) for clip in clips]
 
 
 def check_classes(clips: list[Clip], source: str, needs_two: bool = True) -> None:
@@ -145,6 +121,11 @@ def as_text(path: pathlib.PurePath | str) -> str:
   return text.encode("utf-8", "replace").decode()
 
 
+def part_id(path: pathlib.PurePath | str, start_s: float, end_s: float) -> str:
+  """Id of a part of a video [s]; of the whole video, its path."""
+  return as_text(path) + (f"#{start_s:.10g}-{end_s:.10g}" if (start_s, end_s) != (0.0, math.inf) else "")
+
+
 def _split(folder: str) -> str:
   return SPLIT_OF.get(folder.lower(), "")
 
@@ -161,8 +142,8 @@ def _are_splits(tops: set[str], root: pathlib.Path) -> bool:
   )
 
 
-def _videos(root: pathlib.Path) -> Iterator[pathlib.PurePath]:
-  """Relative paths of the video files; follows links to folders, but not in circles."""
+def videos_in(root: pathlib.Path) -> Iterator[pathlib.PurePath]:
+  """Relative paths of the video files below a folder, in no order; follows links to folders, but not in circles."""
   above: dict[str, frozenset[str]] = {}  # folder -> real places of it and of all folders above it
   for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
     real, parents = os.path.realpath(folder), above.get(os.path.dirname(folder), frozenset())
@@ -171,9 +152,10 @@ def _videos(root: pathlib.Path) -> Iterator[pathlib.PurePath]:
       continue
     above[folder] = parents | {real}
     subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    relative = pathlib.Path(folder).relative_to(root)
     for name in files:
-      if not name.startswith(".") and pathlib.PurePath(name).suffix.lower() in EXTENSIONS:
-        yield pathlib.Path(folder, name).relative_to(root)
+      if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+        yield relative / name
 
 
 def _refuse(error: OSError) -> None:

@@ -7,13 +7,15 @@ import itertools
 import math
 import pathlib
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
+
+from vu_jax.data.sample_table import SampleTable
 
 Source = bytes | pathlib.Path
 _COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -112,6 +114,17 @@ def picked(
         if picture.pts != times[frame]:
           return
         yield frame, picture
+
+
+def alone(content: bytes, table: SampleTable, frames: Iterable[int]) -> Iterator[av.VideoFrame]:
+  """Decodes single frames of an MP4 file of keyframes, in the given, rising order."""
+  decoder = av.CodecContext.create("h264", "r")
+  assert isinstance(decoder, av.VideoCodecContext)
+  decoder.extradata, decoder.thread_count = table.extradata, 1
+  for frame in frames:
+    start = int(table.starts[frame])
+    yield from decoder.decode(av.Packet(content[start : start + int(table.sizes[frame])]))
+  yield from decoder.decode(None)
 
 
 def _plan(table: Table, times: list[int], frames: list[int]) -> Iterator[tuple[int, Container, Sequence]]:

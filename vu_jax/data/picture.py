@@ -1,5 +1,6 @@
 """Pictures of a video stream <-> upright RGB arrays: colours, rotation, pixel shape, size."""
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -9,6 +10,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 Size = tuple[int, int]  # (height, width) [px]
+Window = Callable[[Size], tuple[slice, slice]]  # size of a picture -> rows and columns
 
 # ITU-T H.273 codes of what OpenCV's I420 conversion means: BT.601 colours in limited range (16..235).
 _BT601 = (2, 5, 6)  # unspecified, BT.470BG, SMPTE 170M
@@ -30,12 +32,14 @@ def scaled_size(size: Size, short_side: int, enlarge: bool = True) -> Size:
   return height, width
 
 
-def resize(rgb: UInt8[np.ndarray, "H W 3"], size: Size) -> UInt8[np.ndarray, "h w 3"]:
-  """Resizes to (height, width): area mean when the picture shrinks, bilinear when it grows."""
-  if rgb.shape[:2] == size:
+def resize(
+  rgb: UInt8[np.ndarray, "H W 3"], size: Size, out: UInt8[np.ndarray, "h w 3"] | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Resizes to (height, width), into `out` if given: area mean when the picture shrinks, bilinear when it grows."""
+  if rgb.shape[:2] == size and out is None:
     return rgb
   shrinks = size[0] * size[1] < rgb.shape[0] * rgb.shape[1]
-  return cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+  return cv2.resize(rgb, size[::-1], out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def displayed_size(picture: av.VideoFrame, pixel_aspect: Fraction | None) -> Size:
@@ -51,29 +55,30 @@ def displayed_size(picture: av.VideoFrame, pixel_aspect: Fraction | None) -> Siz
 
 
 class ToRgb:
-  """Turns the pictures of one stream into upright RGB arrays of one size.
+  """Turns the pictures of one stream into upright RGB arrays.
 
   It keeps one scaler for the stream, because building one per picture costs more than using it.
-
-  Args:
-    pixel_aspect: width / height of a pixel; see `displayed_size`.
-    size: (height, width) of all results [px]; None = displayed size of the first picture.
   """
 
-  def __init__(self, pixel_aspect: Fraction | None, size: Size | None = None):
-    self._aspect = pixel_aspect
-    self._size = size
+  def __init__(self) -> None:
     self._scaler = VideoReformatter()
 
-  def __call__(self, picture: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    size = self._size = self._size or displayed_size(picture, self._aspect)
+  def __call__(self, picture: av.VideoFrame, window: Window) -> UInt8[np.ndarray, "h w 3"]:
+    """The rows and columns of a picture that `window(height, width)` of the upright picture wants [pixels as coded].
+
+    Where FFmpeg's planes are what OpenCV converts, only those of the window are.
+    """
     turns = _quarter_turns(picture)
-    rgb = resize(self._rgb(picture), size[::-1] if turns % 2 else size)
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+    size = picture.height, picture.width
+    rows, columns = window(size[::-1] if turns % 2 else size)
+    if not turns and _is_plain(picture):
+      return _plain_rgb(picture, rows, columns)
+    rgb = np.rot90(self._rgb(picture), turns)[rows, columns]
+    return np.ascontiguousarray(rgb)
 
   def _rgb(self, picture: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
     if _is_plain(picture):
-      return cv2.cvtColor(_i420_of(picture), cv2.COLOR_YUV2RGB_I420)
+      return _plain_rgb(picture, slice(0, picture.height), slice(0, picture.width))
     converted = self._scaler.reformat(picture, format="rgb24", threads=1)
     rows = np.ascontiguousarray(_plane(converted, 0, picture.width * 3))
     return rows.reshape(picture.height, picture.width, 3)
@@ -117,10 +122,15 @@ def _plane(picture: av.VideoFrame, number: int, row_bytes: int) -> UInt8[np.ndar
   return rows[: plane.height, :row_bytes]
 
 
-def _i420_of(picture: av.VideoFrame) -> UInt8[np.ndarray, "rows W"]:
-  height, width = picture.height, picture.width
+def _plain_rgb(picture: av.VideoFrame, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+  """Converts the window, widened to whole 2x2 blocks of colour, and cuts it to size."""
+  top, left = rows.start // 2 * 2, columns.start // 2 * 2
+  height, width = -(-(rows.stop - top) // 2) * 2, -(-(columns.stop - left) // 2) * 2
   stacked = np.empty((height * 3 // 2, width), np.uint8)
-  stacked[:height] = _plane(picture, 0, width)
+  stacked[:height] = _plane(picture, 0, picture.width)[top : top + height, left : left + width]
   chroma = stacked[height:].reshape(2, height // 2, width // 2)
-  chroma[0], chroma[1] = _plane(picture, 1, width // 2), _plane(picture, 2, width // 2)
-  return stacked
+  for number, plane in enumerate(chroma, 1):
+    whole = _plane(picture, number, picture.width // 2)
+    plane[:] = whole[top // 2 : (top + height) // 2, left // 2 : (left + width) // 2]
+  rgb = cv2.cvtColor(stacked, cv2.COLOR_YUV2RGB_I420)
+  return rgb[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]

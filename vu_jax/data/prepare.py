@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int
 
 from vu_jax.config import find_module, plain
-from vu_jax.data.augment import Pixels, resized
 from vu_jax.data.clips import Clip, check_length
 from vu_jax.data.features import ClipsConfig
+from vu_jax.data.stores import PIXELS
+from vu_jax.data.view import Pixels, resized
 from vu_jax.errors import UserError
 
 FACTS = "facts.json"
+LABELS = "labels_{}.npy"  # per split: int32, by index
 Progress = Callable[[int, int], None]
 
 
@@ -53,7 +56,10 @@ def prepare(name: str, options: Any, data_dir: pathlib.Path, progress: Progress 
   with contextlib.redirect_stdout(None):  # its prints speak of downloads; there are none
     builder.download_and_prepare(file_format="array_record")
   rejected = [{"id": i, "reason": r} for i, r in builder.rejected]
-  facts = {"name": name, "options": plain(options), **describe(builder), "rejected": rejected}
+  rows = {split: _rows(builder.as_data_source(split)) for split in builder.info.splits}
+  for split, found in rows.items():
+    _write_labels(directory, split, [int(r["label"]) for r in found])
+  facts = {"name": name, "options": plain(options), **_described(builder, rows), "rejected": rejected}
   scratch = directory / f"{FACTS}.tmp"
   scratch.write_text(json.dumps(facts, indent=2))
   scratch.rename(directory / FACTS)
@@ -67,9 +73,19 @@ def read_facts(directory: pathlib.Path) -> dict[str, Any]:
 
 def describe(builder: Any) -> dict[str, Any]:
   """Reads every record once: labels, and per split the clips, classes, lengths, frame sizes and bytes."""
-  labels = builder.info.features["label"].names
-  splits = {split: _describe_split(builder.as_data_source(split), labels) for split in builder.info.splits}
-  return {"labels": labels, "splits": splits}
+  return _described(builder, {split: _rows(builder.as_data_source(split)) for split in builder.info.splits})
+
+
+def read_labels(directory: pathlib.Path, split: str) -> Int[np.ndarray, " N"]:
+  """The label of every example of a split, by index, without opening the examples.
+
+  A dataset that was prepared before labels were kept is read through once, and they are kept from then on.
+  """
+  path = directory / LABELS.format(split)
+  if not path.is_file():
+    source = tfds.builder_from_directory(directory).as_data_source(split)
+    _write_labels(directory, split, [int(source[i]["label"]) for i in range(len(source))])
+  return np.load(path)
 
 
 def check_split(facts: dict[str, Any], split: str, where: str) -> None:
@@ -93,9 +109,31 @@ def check_stored(facts: dict[str, Any], clip: Clip, pixels: Pixels) -> None:
       raise UserError(f"{split} video {smallest['id']}: {error}") from None
 
 
-def _describe_split(records: Any, labels: list[str]) -> dict[str, Any]:
+def _rows(records: Any) -> list[dict[str, Any]]:
+  """What the facts are made of; the videos themselves are let go one by one."""
   facts = ("label", "id", "num_frames", "fps", "height", "width")
-  rows = [{k: r[k] for k in facts} | {"bytes": len(r["video"])} for r in records]
+  return [{k: r[k] for k in facts} | {"bytes": len(r["video"])} for r in records]
+
+
+def _write_labels(directory: pathlib.Path, split: str, labels: list[int]) -> None:
+  scratch = directory / f"{LABELS.format(split)}.tmp"
+  with scratch.open("wb") as file:
+    np.save(file, np.array(labels, np.int32))
+  scratch.rename(directory / LABELS.format(split))
+
+
+def _described(builder: Any, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+  labels = builder.info.features["label"].names
+  about = {"labels": labels, "splits": {split: _describe_split(found, labels) for split, found in rows.items()}}
+  pixels = pathlib.Path(builder.data_dir) / PIXELS
+  if pixels.exists():  # the records of the store "raw" hold places in it
+    for split, found in rows.items():
+      about["splits"][split]["bytes"] = int(sum(3 * int(r["num_frames"]) * r["height"] * r["width"] for r in found))
+  psnr_db = (builder.info.metadata or {}).get("psnr_db")
+  return about | ({"psnr_db": psnr_db} if psnr_db else {})
+
+
+def _describe_split(rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
   classes = Counter(labels[int(r["label"])] for r in rows)
   frames = [int(r["num_frames"]) for r in rows]
   return {

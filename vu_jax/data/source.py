@@ -8,9 +8,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from vu_jax.data import features  # noqa: F401  (TFDS finds EncodedVideo by importing it)
+from vu_jax.data.stores import PIXELS, mapped_pixels
 from vu_jax.errors import UserError
 
 
@@ -32,12 +34,22 @@ class PreparedSource:
     if split not in builder.info.splits:
       have = ", ".join(builder.info.splits)
       raise UserError(f'the dataset in {directory} has no split "{split}" (it has {have})')
+    self._opened = directory, split
     self.label_names: Sequence[str] = builder.info.features["label"].names
     self._records = builder.as_data_source(split)
+    raw = builder.info.features["video"].codec == "raw"
+    self._pixels = np.memmap(directory / PIXELS, np.uint8, "r") if raw else None
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    """A worker process opens the dataset itself, instead of being sent a copy of the mapped pixels."""
+    return PreparedSource, self._opened
 
   def __len__(self) -> int:
     return len(self._records)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
     example = self._records[index]
-    return example | {"id": example["id"].decode()}
+    video = example["video"]
+    if self._pixels is not None:
+      video = mapped_pixels(self._pixels, video, *(int(example[k]) for k in ("num_frames", "height", "width")))
+    return example | {"id": example["id"].decode(), "video": video}

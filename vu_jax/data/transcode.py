@@ -1,10 +1,10 @@
-"""Video -> the form in which clips are stored: small H.264 MP4 of which every frame can be decoded alone."""
+"""Video -> the forms in which clips are stored; `stores` says which there are, and reads them."""
 
 import io
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
@@ -15,6 +15,9 @@ from jaxtyping import UInt8
 from vu_jax.data.decode import frame_rate, iterate_frames
 from vu_jax.data.packets import Source, VideoError, opened
 from vu_jax.data.picture import Size, rgb_to_i420
+from vu_jax.data.sample_table import MARK
+from vu_jax.data.stores import Store, decode_clip, encode_jpeg_row
+from vu_jax.data.view import whole
 from vu_jax.errors import UserError
 
 Rgb = UInt8[np.ndarray, "H W 3"]
@@ -28,13 +31,18 @@ _NOMINAL_FPS = 25  # the encoder's quality target depends on the frame rate; our
 
 @dataclass(frozen=True)
 class Encoded:
-  """A stored clip: MP4 bytes and what is in them; sides are even [px]."""
+  """A stored clip and what is in it.
 
-  video: bytes
+  video: encoded bytes, or the pixels in a row for the store "raw". height, width: as shown, upright [px].
+  psnr_db: of one frame, against the frame that was stored; infinite where nothing is lost, or not measured.
+  """
+
+  video: bytes = field(repr=False)
   num_frames: int
   fps: float
   height: int
   width: int
+  psnr_db: float = math.inf
 
 
 def encode_video(frames: Iterable[Rgb], fps: float, crf: int = 18) -> Encoded:
@@ -52,7 +60,13 @@ def encode_video(frames: Iterable[Rgb], fps: float, crf: int = 18) -> Encoded:
 
 
 def transcode(
-  source: Source, *, short_side: int, crf: int = 18, start_s: float = 0.0, end_s: float = math.inf
+  source: Source,
+  *,
+  short_side: int,
+  crf: int = 18,
+  start_s: float = 0.0,
+  end_s: float = math.inf,
+  store: Store = "intra",
 ) -> Encoded:
   """Reads a video, or the part from start_s to end_s, and encodes it for the store.
 
@@ -61,26 +75,73 @@ def transcode(
     short_side: length of the shorter side [px]; videos that are smaller keep their size (made even).
     crf: see `encode_video`.
     start_s, end_s: part that is kept [s from the start of the stream].
+    store: form of the result; "source" keeps size and bytes, so `short_side` and `crf` say nothing there.
 
   Returns:
     The clip; its frame rate is that of the timestamps.
 
   Raises:
-    VideoError: the video cannot be read, is damaged, or has no frame in that part.
+    VideoError: the video cannot be read, is damaged, has no frame in that part, or is to be kept as it is in part.
   """
+  if store == "source":
+    return _kept(source, start_s, end_s)
   times_s: list[float] = []
+  sample: dict[int, Rgb] = {}
 
   def pictures() -> Iterator[Rgb]:
     found = iterate_frames(source, short_side=short_side, enlarge=False, start_s=start_s, end_s=end_s, strict=True)
-    for time_s, rgb in found:
+    for number, (time_s, rgb) in enumerate(found):
       times_s.append(time_s)
+      if number & (number - 1) == 0:  # the last of them lies in the second half, however long the video is
+        sample.clear()
+        sample[number] = rgb
       yield rgb
     if not times_s:
       raise VideoError(f"no frame from {start_s:g} s to {end_s:g} s")
 
   with opened(source) as (_, stream):
     nominal = stream.average_rate
-  return _encode(pictures(), lambda: frame_rate(times_s, nominal), crf)
+
+  def rate() -> float:
+    return frame_rate(times_s, nominal)
+
+  encoded = _encode(pictures(), rate, crf) if store == "intra" else _in_a_row(pictures(), rate, store)
+  if store == "raw":
+    return encoded
+  ((number, rgb),) = sample.items()
+  again = decode_clip(encoded.video, np.array([number]), whole(*rgb.shape[:2]))[0]
+  return replace(encoded, psnr_db=psnr_db(rgb, again))
+
+
+def psnr_db(a: Rgb, b: Rgb) -> float:
+  """Peak signal-to-noise ratio of two pictures of full scale 255 [dB]; infinite if they are equal."""
+  error = float(np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2))
+  return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def _in_a_row(pictures: Iterator[Rgb], fps: Callable[[], float], store: Store) -> Encoded:
+  """Every frame by itself: JPEG pictures or pixels."""
+  sizes: list[Size] = []
+
+  def counted() -> Iterator[Rgb]:
+    for rgb in pictures:
+      sizes.append(rgb.shape[:2])
+      yield rgb
+
+  video = encode_jpeg_row(counted()) if store == "jpeg" else b"".join(rgb.tobytes() for rgb in counted())
+  return Encoded(video, len(sizes), fps(), *sizes[0])
+
+
+def _kept(source: Source, start_s: float, end_s: float) -> Encoded:
+  """The bytes as they are, once they are known to decode."""
+  if start_s > 0 or end_s < math.inf:
+    raise VideoError('only a part of it is the clip, and the store "source" keeps files whole: take "intra"')
+  facts = [(time_s, rgb.shape[:2]) for time_s, rgb in iterate_frames(source, strict=True)]
+  if not facts:
+    raise VideoError("it has no frames")
+  with opened(source) as (_, stream):
+    fps = frame_rate([time_s for time_s, _ in facts], stream.average_rate)
+  return Encoded(source if isinstance(source, bytes) else source.read_bytes(), len(facts), fps, *facts[0][1])
 
 
 def _encode(frames: Iterable[Rgb], fps: Callable[[], float], crf: int) -> Encoded:
@@ -94,6 +155,7 @@ def _encode(frames: Iterable[Rgb], fps: Callable[[], float], crf: int) -> Encode
     raise UserError(f"a stored video needs even sides, got {height} x {width} (height x width) px")
   content = io.BytesIO()
   with av.open(content, "w", format="mp4") as container:
+    container.metadata["comment"] = MARK
     stream = container.add_stream("libx264", rate=_NOMINAL_FPS, time_base=_TICK, options=_OPTIONS | {"crf": str(crf)})
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     stream.codec_context.color_range, stream.codec_context.colorspace = _LIMITED_RANGE, _BT601

@@ -12,6 +12,7 @@ from vu_jax.report.statistics import wilson_interval
 
 _METRIC_NAMES = {
   "top1": "Top-1 accuracy",
+  "top1_one_view": "Top-1 accuracy of single views",
   "top5": "Top-5 accuracy",
   "mean_per_class": "Mean per-class accuracy",
   "f1_macro": "Macro F1",
@@ -90,6 +91,8 @@ def summary_table(run_dir: pathlib.Path) -> Table:
     table.add_row(f"{run.evaluation.split} {fact.name.lower()}" if run.evaluation else fact.name, fact.value)
   for fact in cost_facts(run):
     table.add_row(fact.name.lower(), fact.value)
+  if run.evaluation and run.evaluation.protocol:
+    table.add_row("protocol", run.evaluation.protocol)
   return table
 
 

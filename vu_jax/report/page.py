@@ -64,6 +64,8 @@ def notices(run: Run) -> list[str]:
   steps, loss = run.series("train", "loss")
   if not np.isfinite(loss).all():
     found.append(f"The training loss stopped being a finite number at step {steps[~np.isfinite(loss)][0]:,.0f}.")
+  if unread := run.result.get("unreadable_clips"):
+    found.append(f"{unread:,} training clips could not be read and were replaced by others; quarantine.jsonl says why.")
   return found
 
 

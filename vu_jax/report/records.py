@@ -36,12 +36,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Evaluation:
-  """The newest evaluation of a run; `final` when it is that of result.json, not one during training."""
+  """The newest evaluation of a run; `final` when it is that of result.json, not one during training.
+
+  `protocol` says in words which views of a video it took; empty where that was not recorded.
+  """
 
   split: str
   step: int | None
   metrics: dict[str, float]
   final: bool
+  protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,9 @@ def _read_examples(folder: pathlib.Path) -> tuple[Example, ...]:
 def _newest_evaluation(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Evaluation | None:
   for split in FINAL_SPLITS:
     if isinstance(result.get(split), dict):
-      return Evaluation(split, result.get("step"), _numbers(result[split]), final=True)
+      protocol = result.get("protocol", "")
+      words = protocol.get(split, "") if isinstance(protocol, dict) else protocol  # older runs: one for all splits
+      return Evaluation(split, result.get("step"), _numbers(result[split]), final=True, protocol=str(words))
   evaluations = [row for row in rows if row["split"] != "train"]
   if not evaluations:
     return None

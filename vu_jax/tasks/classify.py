@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -44,6 +44,8 @@ class Task:
     dropout: share of pooled features dropped before the classifier in training.
   """
 
+  takes_soft_targets: ClassVar[bool] = True  # so clips of a batch may be mixed
+
   num_classes: int
   label_smoothing: Fraction = 0.0
   dropout: Fraction = 0.0
@@ -52,8 +54,9 @@ class Task:
     return Head(self.num_classes, self.dropout)
 
   def loss(self, out: Out, batch: Batch) -> tuple[Float[Array, " B"], dict[str, Array]]:
-    """Cross-entropy per clip [nats]; no further parts."""
-    target = optax.smooth_labels(jax.nn.one_hot(batch["label"], self.num_classes), self.label_smoothing)
+    """Cross-entropy per clip [nats], against `target` where clips were mixed, else the label; no further parts."""
+    shares = batch["target"] if "target" in batch else jax.nn.one_hot(batch["label"], self.num_classes)
+    target = optax.smooth_labels(shares, self.label_smoothing)
     return optax.softmax_cross_entropy(out["logits"], target), {}
 
   def sums(self, out: Out, batch: Batch) -> Sums:

@@ -1,6 +1,6 @@
 """The mathematics of training: pure functions of state and batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,8 @@ from vu_jax.metrics.sums import masked
 from vu_jax.train.mesh import replicated, split
 
 Batch = Mapping[str, Any]  # of arrays, on host or device; their shapes suffice to initialise
+Alter = Callable[[Any, Batch], Batch]  # (key, batch) -> the batch that training sees
+_ALTER_KEY = 1  # apart from the key that the network draws from
 
 
 class TrainState(struct.PyTreeNode):
@@ -43,17 +45,24 @@ def init_state(net: nn.Module, tx: optax.GradientTransformation, batch: Batch, s
 
 
 def train_step(
-  net: nn.Module, task: Any, tx: optax.GradientTransformation, state: TrainState, batch: Batch
+  net: nn.Module,
+  task: Any,
+  tx: optax.GradientTransformation,
+  state: TrainState,
+  batch: Batch,
+  alter: Alter | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
   """One update on the mean loss of the batch's real clips.
 
-  loss = sum_b mask_b loss_b / sum_b mask_b, over the global batch.
+  loss = sum_b mask_b loss_b / sum_b mask_b, over the global batch, as `alter` (augmentation, mixing) makes it.
 
   Returns:
     The next state, and the step's metrics: pairs (sum, weight) of the task and of the loss parts, and the gradient's
     global norm before clipping.
   """
   key = jax.random.fold_in(state.key, state.step)
+  if alter is not None:
+    batch = alter(jax.random.fold_in(key, _ALTER_KEY), batch)
 
   def mean_loss(params: Any) -> tuple[Array, Any]:
     variables = {"params": params, **state.mutable}
@@ -79,7 +88,9 @@ def eval_step(net: nn.Module, task: Any, state: TrainState, batch: Batch) -> tup
   return task.sums(out, batch), out
 
 
-def compile_steps(mesh: Mesh, net: nn.Module, task: Any, tx: optax.GradientTransformation) -> tuple[Any, Any, Any]:
+def compile_steps(
+  mesh: Mesh, net: nn.Module, task: Any, tx: optax.GradientTransformation, alter: Alter | None = None
+) -> tuple[Any, Any, Any]:
   """The three functions jitted over the mesh: init(batch, seed), train(state, batch), eval(state, batch).
 
   The same program serves one device, many devices and many hosts; the state given to `train` is donated.
@@ -87,7 +98,7 @@ def compile_steps(mesh: Mesh, net: nn.Module, task: Any, tx: optax.GradientTrans
   whole, parts = replicated(mesh), split(mesh)
   init = jax.jit(partial(init_state, net, tx), static_argnums=1, out_shardings=whole)
   train = jax.jit(
-    partial(train_step, net, task, tx),
+    partial(train_step, net, task, tx, alter=alter),
     in_shardings=(whole, parts),
     out_shardings=(whole, whole),
     donate_argnums=0,

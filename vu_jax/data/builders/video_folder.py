@@ -1,74 +1,45 @@
-"""Your own videos: class folders, split folders or a CSV table -> stored clips, transcoded once."""
+"""Your own videos, or a known dataset: folders, a CSV table or official lists -> stored clips, transcoded once."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
-import os
+import math
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import tensorflow_datasets as tfds
 
-from vu_jax.data.clip_table import Columns, clips_in_table
 from vu_jax.data.features import clip_features
-from vu_jax.data.listing import SPLITS, Clip, clips_in_folders
+from vu_jax.data.listing import SPLITS, Clip
 from vu_jax.data.packets import VideoError
+from vu_jax.data.parallel import in_order
+from vu_jax.data.selection import Selection, list_clips, may_lack
+from vu_jax.data.stores import Store, append_pixels
 from vu_jax.data.transcode import Encoded, transcode
 from vu_jax.errors import UserError
-from vu_jax.glossary import Count, CountOrZero, Fraction, Range
+from vu_jax.glossary import Count, Fraction, Range
 
 _VERSION = "1.0.0"  # to be raised when the same options give other stored clips
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-  """Where the videos are and how they are stored.
+class Options(Selection):
+  """Which clips there are (the fields of `Selection`) and how they are stored.
 
   Fields:
-    root: folder of the videos: `root/CLASS/VIDEO`, or `root/SPLIT/CLASS/VIDEO` with the splits train,
-      validation (or val) and test. With `csv`, the folder that its paths are relative to.
-    csv: table with one clip per row, relative to root or absolute; "" = the folders say the classes.
-    path_column, label_column, split_column: its columns.
-    start_column, end_column: columns of the part that is the clip [s]; the table may lack them.
-    short_side: stored short side [px]; smaller videos are not enlarged.
+    store: form of the stored clips, see `vu_jax.data.stores`.
+    short_side: stored short side [px]; smaller videos are not enlarged. Not for the store "source".
     crf: quality of the stored H.264; lower is better and bigger.
-    test_frac, validation_frac: shares of every class, where there are class folders and no split folders.
-    max_rejected_frac: share of clips that cannot be read, above which preparing stops.
-    seed: of the division into splits.
+    max_rejected_frac: share of clips that cannot be read, above which preparing stops. Files that are missing from
+      a set whose videos vanish from the web do not count.
   """
 
-  root: str
-  csv: str = ""
-  path_column: str = "path"
-  label_column: str = "label"
-  split_column: str = "split"
-  start_column: str = "start_s"
-  end_column: str = "end_s"
+  store: Store = "intra"
   short_side: Count = 128
   crf: Annotated[int, Range(low=0, high=51)] = 18
-  test_frac: Fraction = 0.2
-  validation_frac: Fraction = 0.0
   max_rejected_frac: Fraction = 0.1
-  seed: CountOrZero = 0
-
-
-def list_clips(options: Options) -> list[Clip]:
-  """Lists the clips that the options name, without opening a video; raises the UserErrors of the listing."""
-  root = pathlib.Path(options.root).expanduser()
-  if options.csv:
-    columns = Columns(
-      options.path_column,
-      options.label_column,
-      options.split_column,
-      options.start_column,
-      options.end_column,
-    )
-    return clips_in_table(root, root / pathlib.Path(options.csv).expanduser(), columns)
-  return clips_in_folders(root, test_frac=options.test_frac, validation_frac=options.validation_frac, seed=options.seed)
 
 
 def fingerprint(options: Options) -> str:
@@ -79,7 +50,8 @@ def fingerprint(options: Options) -> str:
   Raises:
     UserError: the videos cannot be listed.
   """
-  stored = options.short_side, options.crf, options.max_rejected_frac
+  form = () if options.store == "intra" else (options.store,)  # the default was there before the others
+  stored = options.short_side, options.crf, options.max_rejected_frac, *form
   clips = [
     (clip.id, clip.label, clip.split, clip.start_s, clip.end_s, *_size_and_date(clip.path))
     for clip in list_clips(options)
@@ -88,14 +60,15 @@ def fingerprint(options: Options) -> str:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-  """Stores every clip as small all-intra video (`vu_jax.data.transcode`).
+  """Stores every clip in the form that the options name (`vu_jax.data.stores`).
 
   Build with `Builder(config=ClipsConfig(name=fingerprint(options), options=options), data_dir=...)`, then
   `download_and_prepare(file_format="array_record")`.
 
   Attributes:
     progress: called with (clips finished, clips in all) as they finish; None = silent.
-    rejected: (id, reason) of the clips that could not be read; also in `info.metadata`.
+    rejected: (id, reason) of the clips that could not be read or are missing; also in `info.metadata`, where
+      `psnr_db` is the mean quality of one stored frame per clip [dB].
   """
 
   name = "video_folder"
@@ -115,63 +88,53 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     return tfds.core.DatasetInfo(
       builder=self,
       description=f"Clips of {self.builder_config.options.root}.",
-      features=clip_features(sorted({clip.label for clip in self.clips})),
+      features=clip_features(sorted({clip.label for clip in self.clips}), self.builder_config.options.store),
       metadata=tfds.core.MetadataDict(),
     )
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-    self.info.metadata["rejected"] = []
-    self._finished = 0
-    clips_of = {split: [clip for clip in self.clips if clip.split == split] for split in SPLITS}
+    missing = [clip for clip in self.clips if not clip.path.exists()] if may_lack(self.builder_config.options) else []
+    self._psnr_db: list[float] = []
+    self.info.metadata["rejected"] = [[clip.id, "there is no such file"] for clip in missing]
+    self._num_missing = self._finished = len(missing)
+    lost = {clip.id for clip in missing}
+    clips_of = {split: [c for c in self.clips if c.split == split and c.id not in lost] for split in SPLITS}
     return {split: self._generate_examples(clips) for split, clips in clips_of.items() if clips}
 
   def _generate_examples(self, clips: list[Clip]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Examples of one split, in the order of its clips."""
     options: Options = self.builder_config.options
     kept = set()
-    for clip, encoded in _transcoded(clips, functools.partial(_store, options)):
+    for clip, encoded in in_order(functools.partial(_store, options), clips):
       if isinstance(encoded, VideoError):
         self.info.metadata["rejected"].append([clip.id, str(encoded)])
-        _check_share(self.rejected, len(self.clips), options)
+        _check_share(self.rejected[self._num_missing :], len(self.clips) - self._num_missing, options)
       else:
         kept.add(clip.label)
-        yield clip.id, _example(clip, encoded)
+        if math.isfinite(encoded.psnr_db):
+          self._psnr_db.append(encoded.psnr_db)
+        yield clip.id, self._example(clip, encoded)
       self._finished += 1
       if self.progress:
         self.progress(self._finished, len(self.clips))
     _check_kept(clips, kept, self.rejected)
+    if self._psnr_db:
+      self.info.metadata["psnr_db"] = round(sum(self._psnr_db) / len(self._psnr_db), 2)
 
-
-def _transcoded(
-  clips: Iterable[Clip], store: Callable[[Clip], Encoded | VideoError]
-) -> Iterator[tuple[Clip, Encoded | VideoError]]:
-  """Stores clips in parallel and gives them in order; few are held at a time, so memory stays flat."""
-  threads = os.cpu_count() or 1
-  pending: collections.deque = collections.deque()
-  with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-    try:
-      for clip in clips:
-        pending.append((clip, pool.submit(store, clip)))
-        if len(pending) > 2 * threads:
-          first, future = pending.popleft()
-          yield first, future.result()
-      while pending:
-        first, future = pending.popleft()
-        yield first, future.result()
-    finally:
-      for _, future in pending:
-        future.cancel()
+  def _example(self, clip: Clip, encoded: Encoded) -> dict[str, Any]:
+    stored = dataclasses.asdict(encoded)
+    del stored["psnr_db"]
+    if self.builder_config.options.store == "raw":
+      stored["video"] = append_pixels(pathlib.Path(self.data_dir), encoded.video)
+    return {"id": clip.id, "label": clip.label, **stored}
 
 
 def _store(options: Options, clip: Clip) -> Encoded | VideoError:
   try:
-    return transcode(clip.path, short_side=options.short_side, crf=options.crf, start_s=clip.start_s, end_s=clip.end_s)
+    part = {"start_s": clip.start_s, "end_s": clip.end_s}
+    return transcode(clip.path, short_side=options.short_side, crf=options.crf, store=options.store, **part)
   except VideoError as error:
     return error
-
-
-def _example(clip: Clip, encoded: Encoded) -> dict[str, Any]:
-  return {"id": clip.id, "label": clip.label, **dataclasses.asdict(encoded)}
 
 
 def _check_share(rejected: list[tuple[str, str]], num_clips: int, options: Options) -> None:
