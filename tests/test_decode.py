@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from vu_jax.data.decode import VideoError, decode_frames, frame_rate, iterate_frames, probe
+from vu_jax.data.h264 import is_disposable, length_size
+from vu_jax.data.packets import opened, read_table
 from vu_jax.data.picture import rgb_to_i420, scaled_size
 from vu_jax.data.transcode import encode_video, transcode
 from vu_jax.data.view import whole
@@ -338,3 +340,29 @@ def test_odd_real_files_that_are_refused(shared_data: pathlib.Path):
   assert decode_frames(damaged, np.array([0, 20])).shape == (2, 720, 1280, 3)
   with pytest.raises(VideoError, match="no video"):
     probe(shared_data / "robustness" / "test__resources__sine_mono_s16.wav")
+
+
+def test_frames_that_no_other_needs_are_left_out(tmp_path):
+  """Any few frames of a video with B-frames equal those of decoding all; a third of the packets is left out."""
+  file = write(tmp_path / "b.mp4", moving(48), options={"g": "24", "bf": "3", "b-pyramid": "none"})
+  whole_video = decode_frames(file, np.arange(48))
+  with opened(file) as (container, stream):
+    table = read_table(container, stream)
+  assert 16 <= len(table.disposable) < 40
+  assert not any(table.is_key[packet] for packet in table.disposable)
+  rng = np.random.default_rng(0)
+  for count in (1, 2, 5, 12):
+    wanted = np.sort(rng.choice(48, count, replace=False))
+    np.testing.assert_array_equal(decode_frames(file, wanted), whole_video[wanted])
+
+
+def test_disposable_packets_by_hand():
+  """A picture is disposable if none of its slices has a nal_ref_idc; other units do not count."""
+  delimiter, slice_kept, slice_spare = (b"\x00\x00\x00\x02" + unit for unit in (b"\x09\xf0", b"\x41\x9a", b"\x01\x9a"))
+  assert is_disposable(memoryview(delimiter + slice_spare + slice_spare), 4)
+  assert not is_disposable(memoryview(delimiter + slice_spare + slice_kept), 4)
+  assert not is_disposable(memoryview(delimiter), 4)
+  assert not is_disposable(memoryview(slice_spare[:-1]), 4)  # cut off
+  assert length_size(b"\x01\x64\x00\x1f\xff\xe1\x00") == 4
+  assert length_size(b"\x00\x00\x00\x01\x67\x64\x00") == 0
+  assert length_size(None) == 0

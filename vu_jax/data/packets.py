@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from vu_jax.data.h264 import is_disposable, length_size
 from vu_jax.data.sample_table import SampleTable
 
 Source = bytes | pathlib.Path
@@ -77,6 +78,7 @@ class Table:
   is_key: list[bool]
   shown: list[int]  # packets of the frames in display order: frame number -> packet number
   regular: bool  # every packet has a time of its own
+  disposable: frozenset[int] = frozenset()  # packets of frames that no other frame needs
 
 
 def read_table(container: InputContainer, stream: VideoStream) -> Table:
@@ -86,13 +88,14 @@ def read_table(container: InputContainer, stream: VideoStream) -> Table:
     VideoError: the stream has no frames.
   """
   packets = list(_facts(container, stream))
-  shown = [number for number, (_, _, _, is_shown) in enumerate(packets) if is_shown]
+  shown = [number for number, (_, _, _, is_shown, _) in enumerate(packets) if is_shown]
   if not shown:
     raise VideoError("it has no frames")
-  pts, seek, is_key, _ = map(list, zip(*packets, strict=True))
+  pts, seek, is_key, _, spare = map(list, zip(*packets, strict=True))
   if None in pts or len(set(pts)) < len(pts):
     return Table([], [], is_key, shown, regular=False)
-  return Table(pts, seek, is_key, sorted(shown, key=pts.__getitem__), regular=True)
+  disposable = frozenset(number for number, is_spare in enumerate(spare) if is_spare)
+  return Table(pts, seek, is_key, sorted(shown, key=pts.__getitem__), regular=True, disposable=disposable)
 
 
 def picked(
@@ -138,7 +141,12 @@ def _plan(table: Table, times: list[int], frames: list[int]) -> Iterator[tuple[i
     if key < 0:
       return  # shown before the first keyframe
     time, packet = keys[key]
-    yield packet, range(packet, len(table.pts)), range(bisect.bisect_left(times, time), list(group)[-1] + 1)
+    wanted = list(group)
+    # About half of the frames of an ordinary H.264 video are there for themselves alone.
+    dropped = table.disposable.difference(table.shown[frame] for frame in wanted)
+    until_last = range(bisect.bisect_left(times, time), wanted[-1] + 1)
+    needed = set(range(packet, len(table.pts))) - dropped
+    yield packet, needed, [frame for frame in until_last if table.shown[frame] not in dropped]
 
 
 def _from(time: int, pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -162,14 +170,16 @@ def _fed(
       yield from packet.decode()
 
 
-def _facts(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int | None, int | None, bool, bool]]:
-  """(presentation time, time to seek to, is a keyframe, is shown) of every packet."""
+def _facts(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int | None, int | None, bool, bool, bool]]:
+  """(presentation time, time to seek to, is a keyframe, is shown, is disposable) of every packet."""
+  size_bytes = length_size(stream.codec_context.extradata) if stream.codec_context.name == "h264" else 0
   is_vp8 = stream.codec_context.name in ("vp8", "libvpx")
   for packet in container.demux(stream):
     if packet.size:
       stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
       is_shown = not packet.is_discard and not (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN)
-      yield packet.pts, min(stamps, default=None), packet.is_keyframe, is_shown
+      is_spare = size_bytes > 0 and is_disposable(memoryview(packet), size_bytes)
+      yield packet.pts, min(stamps, default=None), packet.is_keyframe, is_shown, is_spare
 
 
 def _input(source: Source) -> io.BytesIO | str:
