@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
   c.data = dict(name="video_folder", layout="jhmdb", split=1, short_side=128)
   c.clip = dict(num_frames=12, sampling="dense", stride_f=2, short="repeat")
   c.pixels = dict(short_side=56, crop=48, flip=True)
-  c.augment = dict()  # nothing; see vu_jax/data/augment.py
+  c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=16)
   c.model = dict(
     name="conv_lstm",

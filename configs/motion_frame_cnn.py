@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
   c.data = dict(name="motion", num_train=1600, num_validation=200, num_test=400)
   c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
   c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
-  c.augment = dict()  # nothing; see vu_jax/data/augment.py
+  c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=32)
   c.model = dict(name="frame_cnn", stages=((16, 2), (32, 2), (64, 2)))
   c.task = dict(name="classify")

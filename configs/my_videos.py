@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
   c.data = dict(name="video_folder", csv="", short_side=128, test_frac=0.2)  # root is asked for
   c.clip = dict(num_frames=12, sampling="segments", short="repeat")
   c.pixels = dict(short_side=72, crop=64, flip=True)
-  c.augment = dict()  # nothing; see vu_jax/data/augment.py
+  c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=16)
   c.model = dict(name="conv_lstm", stem=((16, 2), (32, 2)), hidden=(32, 48), neck=(96,))
   c.task = dict(name="classify", label_smoothing=0.1, dropout=0.3)

@@ -14,12 +14,12 @@ import numpy as np
 
 from vu_jax.build import Section, build, check, nearest
 from vu_jax.config import find_module, plain
-from vu_jax.data.augment import Augment
-from vu_jax.data.augment_device import recoloured
+from vu_jax.data.augmentation.augment import Augment
+from vu_jax.data.augmentation.device import recoloured
 from vu_jax.data.clips import Clip
 from vu_jax.data.loader import Loader
 from vu_jax.data.protocol import Eval
-from vu_jax.data.view import Pixels
+from vu_jax.data.video.view import Pixels
 from vu_jax.errors import UserError
 from vu_jax.glossary import CountOrZero
 from vu_jax.net import Net

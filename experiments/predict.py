@@ -18,10 +18,10 @@ from experiments.cli import Arguments, console, run
 from experiments.plan import enable_compile_cache
 from experiments.trained import Trained, open_run
 from vu_jax.data.clips import in_order, windows
-from vu_jax.data.decode import VideoError, decode_frames, probe
-from vu_jax.data.picture import scaled_size
 from vu_jax.data.prepare import default_data_dir
-from vu_jax.data.view import View, choose_view
+from vu_jax.data.video.decode import VideoError, decode_frames, probe
+from vu_jax.data.video.picture import scaled_size
+from vu_jax.data.video.view import View, choose_view
 from vu_jax.errors import UserError
 from vu_jax.train.mesh import to_devices
 

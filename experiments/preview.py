@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.assemble import Experiment
 from vu_jax.config import plain
-from vu_jax.data.augment import Augment
+from vu_jax.data.augmentation.augment import Augment
 from vu_jax.data.loader import load_clip
 from vu_jax.data.source import PreparedSource, Source
 from vu_jax.report.preview import Row, Shown, write_preview

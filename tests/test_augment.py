@@ -8,14 +8,14 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from vu_jax.build import build
-from vu_jax.data import operations
-from vu_jax.data.augment import Augment, augmented
+from vu_jax.data.augmentation import operations
+from vu_jax.data.augmentation.augment import Augment, augmented
+from vu_jax.data.augmentation.colour import LUMA
+from vu_jax.data.augmentation.erase import box_size, erase
 from vu_jax.data.clips import Clip
-from vu_jax.data.colour import LUMA
-from vu_jax.data.erase import box_size, erase
 from vu_jax.data.loader import Loader, load_clip, train_batches
 from vu_jax.data.source import PreparedSource
-from vu_jax.data.view import Pixels
+from vu_jax.data.video.view import Pixels
 from vu_jax.errors import UserError
 
 

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import pytest
 
-from vu_jax.data.decode import VideoError, decode_frames, frame_rate, iterate_frames, probe
-from vu_jax.data.h264 import is_disposable, length_size
-from vu_jax.data.packets import opened, read_table
-from vu_jax.data.picture import rgb_to_i420, scaled_size
-from vu_jax.data.transcode import encode_video, transcode
-from vu_jax.data.view import whole
+from vu_jax.data.video.decode import VideoError, decode_frames, frame_rate, iterate_frames, probe
+from vu_jax.data.video.h264 import is_disposable, length_size
+from vu_jax.data.video.packets import opened, read_table
+from vu_jax.data.video.picture import rgb_to_i420, scaled_size
+from vu_jax.data.video.transcode import encode_video, transcode
+from vu_jax.data.video.view import whole
 from vu_jax.errors import UserError
 
 

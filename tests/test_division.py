@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vu_jax.data.division import (
+from vu_jax.data.listing.division import (
   check_groups,
   divide,
   divide_by_fold,
@@ -15,7 +15,7 @@ from vu_jax.data.division import (
   group_by_pattern,
   hold_out,
 )
-from vu_jax.data.listing import Clip
+from vu_jax.data.listing.folders import Clip
 from vu_jax.errors import UserError
 
 SEEDS = st.integers(0, 99)

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vu_jax.data import layouts
 from vu_jax.data.builders.video_folder import Options, fingerprint
-from vu_jax.data.division import check_groups
-from vu_jax.data.layouts.hmdb51 import source_of
-from vu_jax.data.listing import Clip
+from vu_jax.data.listing import layouts
+from vu_jax.data.listing.division import check_groups
+from vu_jax.data.listing.folders import Clip
+from vu_jax.data.listing.layouts.hmdb51 import source_of
+from vu_jax.data.listing.selection import Layout, list_clips
 from vu_jax.data.prepare import prepare, read_facts
-from vu_jax.data.selection import Layout, list_clips
-from vu_jax.data.transcode import encode_video
+from vu_jax.data.video.transcode import encode_video
 from vu_jax.errors import UserError
 
 TAIL = "u_nm_np1_ba_goo"

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import vu_jax.data.loader
-from vu_jax.data import stores
 from vu_jax.data.clips import Clip
-from vu_jax.data.decode import decode_frames
 from vu_jax.data.loader import Loader, eval_batches, load_clip, num_eval_batches, train_batches
 from vu_jax.data.protocol import Eval
 from vu_jax.data.source import PreparedSource
-from vu_jax.data.view import Pixels
+from vu_jax.data.video import stores
+from vu_jax.data.video.decode import decode_frames
+from vu_jax.data.video.view import Pixels
 from vu_jax.errors import UserError
 
 CLIP, PIXELS, LOADER = Clip(num_frames=4), Pixels(crop=24), Loader(batch_size=4, threads=2, prefetch=2)
@@ -149,7 +149,7 @@ from vu_jax.data.clips import Clip
 from vu_jax.data.loader import Loader, eval_batches, train_batches
 from vu_jax.data.protocol import Eval
 from vu_jax.data.source import PreparedSource
-from vu_jax.data.view import Pixels
+from vu_jax.data.video.view import Pixels
 from vu_jax.evaluate import evaluate_views
 from vu_jax.tasks.classify import Task
 from vu_jax.train.mesh import data_mesh, replicated, split, to_devices

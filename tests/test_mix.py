@@ -12,7 +12,7 @@ from test_step import TASK, init, make_batch, make_net
 
 from experiments.assemble import altered, assemble
 from vu_jax.config import load
-from vu_jax.data.augment import Augment
+from vu_jax.data.augmentation.augment import Augment
 from vu_jax.errors import UserError
 from vu_jax.tasks.classify import Task
 from vu_jax.train.mix import Mix, boxes, mixed, partners

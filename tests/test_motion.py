@@ -8,9 +8,9 @@ import pytest
 
 from vu_jax.data import motion_scene
 from vu_jax.data.builders.motion import Options, example, fingerprint
-from vu_jax.data.decode import decode_frames
 from vu_jax.data.motion_scene import LABELS, Scene, draw, flow
 from vu_jax.data.source import PreparedSource
+from vu_jax.data.video.decode import decode_frames
 from vu_jax.errors import UserError
 
 OPPOSITE = {"left": "right", "up": "down", "clockwise": "counter_clockwise", "expanding": "shrinking"}

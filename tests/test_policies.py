@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vu_jax.data import operations, policies
-from vu_jax.data.augment import Augment, augmented
-from vu_jax.data.policies import OPERATIONS, RAND, TRIVIAL, operate, rand_augment, trivial_augment
+from vu_jax.data.augmentation import operations, policies
+from vu_jax.data.augmentation.augment import Augment, augmented
+from vu_jax.data.augmentation.policies import OPERATIONS, RAND, TRIVIAL, operate, rand_augment, trivial_augment
 
 # Half a picture's range, so that stretching changes it, too.
 CLIP = np.random.default_rng(0).integers(60, 190, (2, 22, 33, 3), dtype=np.uint8)

@@ -2,15 +2,23 @@
 
 import json
 import pathlib
+import pickle
+import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from vu_jax.data.builders.motion import Options
+from vu_jax.data.builders.video_folder import Builder as FolderBuilder
+from vu_jax.data.builders.video_folder import Options as Folder
 from vu_jax.data.clips import Clip
+from vu_jax.data.features import ClipsConfig
 from vu_jax.data.prepare import FACTS, check_split, check_stored, default_data_dir, describe, prepare, read_facts
 from vu_jax.data.source import PreparedSource
-from vu_jax.data.view import Pixels
+from vu_jax.data.video.stores import Store, decode_clip
+from vu_jax.data.video.transcode import encode_video
+from vu_jax.data.video.view import Pixels, whole
 from vu_jax.errors import UserError
 
 SMALLEST = Options(num_train=2, num_validation=0, num_test=1, size_px=16, num_frames=3, lifetime_f=2, fps=6.0)
@@ -100,3 +108,41 @@ def test_clips_that_the_store_cannot_give_are_refused_before_training(tiny_motio
     check_stored(facts, Clip(num_frames=9), Pixels(crop=32))
   with pytest.raises(UserError, match=r"video \w+/\d{5}_\w+: config\.pixels\.crop = 33: .* 32x32 px"):
     check_stored(facts, Clip(num_frames=8), Pixels(crop=33))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """Two classes of two videos of 4 frames, 24x16 px, each frame of one gray."""
+  root = tmp_path_factory.mktemp("folder")
+  for number in range(4):
+    frames = np.stack([np.full((16, 24, 3), 60 + 20 * number + 5 * t, np.uint8) for t in range(4)])
+    file = root / "ab"[number % 2] / f"{number}.mp4"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(encode_video(frames, 10.0).video)
+  return root
+
+
+@pytest.mark.parametrize("store", ["intra", "jpeg", "source", "raw"])
+def test_every_store_gives_the_clips(folder: pathlib.Path, tmp_path: pathlib.Path, store: Store):
+  """Facts and pictures are those of the videos, also in another process; bytes are what lies on the disk."""
+  directory = prepare("video_folder", Folder(root=str(folder), store=store, test_frac=0), tmp_path)
+  about = read_facts(directory)
+  source = pickle.loads(pickle.dumps(PreparedSource(directory, "train")))
+  assert (len(source), about["splits"]["train"]["sizes_px"]) == (4, [["24x16", 4]])
+  for example in (source[i] for i in range(4)):
+    number = int(example["id"][2])
+    clip = decode_clip(example["video"], np.array([1, 3]), whole(16, 24))
+    np.testing.assert_allclose(clip[:, 8, 12, 0], [60 + 20 * number + 5, 60 + 20 * number + 15], atol=2)
+  if store == "raw":
+    assert about["splits"]["train"]["bytes"] == 4 * 4 * 16 * 24 * 3 == (directory / "pixels.u8").stat().st_size
+
+
+def test_too_small_a_disk_is_said_before(folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+  """Raw clips need what their pixels take; without so much room nothing is written."""
+  options = Folder(root=str(folder), store="raw", test_frac=0)
+  builder = FolderBuilder(data_dir=tmp_path, config=ClipsConfig(name="x", options=options))
+  assert builder.estimated_bytes() == 4 * 4 * 16 * 24 * 3
+  monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=4000))
+  with pytest.raises(UserError, match=r"need about 0\.0 GiB, but .* has 0\.0 GiB free: name another place"):
+    prepare("video_folder", options, tmp_path / "new" / "place")
+  assert not (tmp_path / "new").exists()

@@ -9,7 +9,7 @@ import pytest
 from programs import Ended, call, job
 
 from vu_jax.data.motion_scene import Scene, draw
-from vu_jax.data.transcode import encode_video
+from vu_jax.data.video.transcode import encode_video
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_decode import moving, write
 
-from vu_jax.data.decode import decode_frames
-from vu_jax.data.packets import VideoError
-from vu_jax.data.sample_table import MARK, read_sample_table
-from vu_jax.data.stores import append_pixels, decode_clip, encode_jpeg_row, mapped_pixels
-from vu_jax.data.transcode import Encoded, psnr_db, transcode
-from vu_jax.data.view import View, see, whole
+from vu_jax.data.video.decode import decode_frames
+from vu_jax.data.video.packets import VideoError
+from vu_jax.data.video.sample_table import MARK, read_sample_table
+from vu_jax.data.video.stores import append_pixels, decode_clip, encode_jpeg_row, mapped_pixels
+from vu_jax.data.video.transcode import Encoded, psnr_db, transcode
+from vu_jax.data.video.view import View, see, whole
 
 FRAMES = moving(12)
 HEIGHT, WIDTH = FRAMES.shape[1:3]

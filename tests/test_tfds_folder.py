@@ -23,12 +23,12 @@ from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 from vu_jax.data.builders.tfds_folder import Options, divide, fingerprint, open_catalogue, read_frames
 from vu_jax.data.clips import Clip
 from vu_jax.data.crc32c import crc32c
-from vu_jax.data.decode import decode_frames
 from vu_jax.data.loader import load_clip
 from vu_jax.data.prepare import prepare, read_facts
 from vu_jax.data.source import PreparedSource
 from vu_jax.data.tfds_directory import find_directory, open_directory, read_records, shards
-from vu_jax.data.view import Pixels
+from vu_jax.data.video.decode import decode_frames
+from vu_jax.data.video.view import Pixels
 from vu_jax.errors import UserError
 
 FEATURE = "tensorflow_datasets.core.features."

@@ -13,11 +13,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from vu_jax.data.builders.video_folder import Builder, Options, fingerprint, list_clips
-from vu_jax.data.decode import decode_frames, iterate_frames, probe
-from vu_jax.data.division import divide
 from vu_jax.data.features import ClipsConfig
-from vu_jax.data.listing import Clip
-from vu_jax.data.transcode import encode_video
+from vu_jax.data.listing.division import divide
+from vu_jax.data.listing.folders import Clip
+from vu_jax.data.video.decode import decode_frames, iterate_frames, probe
+from vu_jax.data.video.transcode import encode_video
 from vu_jax.errors import UserError
 
 

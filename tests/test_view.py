@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vu_jax.build import build
-from vu_jax.data.view import Pixels, View, choose_view, resized, see, whole, window_of
+from vu_jax.data.video.view import Pixels, View, choose_view, resized, see, whole, window_of
 from vu_jax.errors import UserError
 
 

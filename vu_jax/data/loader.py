@@ -17,15 +17,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from vu_jax.data.augment import Augment, augmented
+from vu_jax.data.augmentation.augment import Augment, augmented
 from vu_jax.data.clips import Clip, Rng, frame_numbers, in_order
-from vu_jax.data.decode import VideoError
 from vu_jax.data.order import Order, Rule, Stream, choose_order, subset
 from vu_jax.data.protocol import ONE_VIEW, Eval
 from vu_jax.data.quarantine import Quarantine, in_time, load_or_replace
 from vu_jax.data.source import Source
-from vu_jax.data.stores import decode_clip
-from vu_jax.data.view import Pixels, choose_view
+from vu_jax.data.video.decode import VideoError
+from vu_jax.data.video.stores import decode_clip
+from vu_jax.data.video.view import Pixels, choose_view
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction, PositiveOrZero, Range
 

@@ -5,10 +5,13 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int
@@ -16,8 +19,7 @@ from jaxtyping import Int
 from vu_jax.config import find_module, plain
 from vu_jax.data.clips import Clip, check_length
 from vu_jax.data.features import ClipsConfig
-from vu_jax.data.stores import PIXELS
-from vu_jax.data.view import Pixels, resized
+from vu_jax.data.video.view import Pixels, resized
 from vu_jax.errors import UserError
 
 FACTS = "facts.json"
@@ -51,15 +53,21 @@ def prepare(name: str, options: Any, data_dir: pathlib.Path, progress: Progress 
   directory = pathlib.Path(builder.data_dir)
   if (directory / FACTS).exists():
     return directory
+  if hasattr(builder, "estimated_bytes"):
+    _check_space(data_dir, builder.estimated_bytes())
   if progress is not None:
     builder.progress = progress
   with contextlib.redirect_stdout(None):  # its prints speak of downloads; there are none
     builder.download_and_prepare(file_format="array_record")
   rejected = [{"id": i, "reason": r} for i, r in builder.rejected]
-  rows = {split: _rows(builder.as_data_source(split)) for split in builder.info.splits}
+  raw = builder.info.features["video"].codec == "raw"
+  rows = {split: _rows(builder.as_data_source(split), raw) for split in builder.info.splits}
   for split, found in rows.items():
     _write_labels(directory, split, [int(r["label"]) for r in found])
   facts = {"name": name, "options": plain(options), **_described(builder, rows), "rejected": rejected}
+  if psnr_db := (builder.info.metadata or {}).get("psnr_db"):
+    facts["psnr_db"] = psnr_db
+  facts["made_with"] = {"av": av.__version__, "opencv": cv2.__version__}  # they decode and scale
   scratch = directory / f"{FACTS}.tmp"
   scratch.write_text(json.dumps(facts, indent=2))
   scratch.rename(directory / FACTS)
@@ -109,10 +117,26 @@ def check_stored(facts: dict[str, Any], clip: Clip, pixels: Pixels) -> None:
       raise UserError(f"{split} video {smallest['id']}: {error}") from None
 
 
-def _rows(records: Any) -> list[dict[str, Any]]:
-  """What the facts are made of; the videos themselves are let go one by one."""
+def _check_space(data_dir: pathlib.Path, need: int) -> None:
+  """Raises UserError if the disk cannot hold so many bytes more."""
+  place = next(folder for folder in (data_dir, *data_dir.absolute().parents) if folder.exists())
+  free = shutil.disk_usage(place).free
+  if need > free:
+    raise UserError(
+      f"the stored clips need about {need / 2**30:.1f} GiB, but {data_dir.absolute()} has {free / 2**30:.1f} GiB free: "
+      "name another place with --data_dir, or lower config.data.short_side"
+    )
+
+
+def _rows(records: Any, raw: bool = False) -> list[dict[str, Any]]:
+  """What the facts are made of; the videos themselves are let go one by one, and those of the store "raw" not read."""
   facts = ("label", "id", "num_frames", "fps", "height", "width")
-  return [{k: r[k] for k in facts} | {"bytes": len(r["video"])} for r in records]
+  rows = []
+  for record in records:
+    row = {k: record[k] for k in facts}
+    pixels = 3 * int(row["num_frames"]) * int(row["height"]) * int(row["width"])
+    rows.append(row | {"bytes": pixels if raw else len(record["video"])})
+  return rows
 
 
 def _write_labels(directory: pathlib.Path, split: str, labels: list[int]) -> None:
@@ -124,13 +148,7 @@ def _write_labels(directory: pathlib.Path, split: str, labels: list[int]) -> Non
 
 def _described(builder: Any, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
   labels = builder.info.features["label"].names
-  about = {"labels": labels, "splits": {split: _describe_split(found, labels) for split, found in rows.items()}}
-  pixels = pathlib.Path(builder.data_dir) / PIXELS
-  if pixels.exists():  # the records of the store "raw" hold places in it
-    for split, found in rows.items():
-      about["splits"][split]["bytes"] = int(sum(3 * int(r["num_frames"]) * r["height"] * r["width"] for r in found))
-  psnr_db = (builder.info.metadata or {}).get("psnr_db")
-  return about | ({"psnr_db": psnr_db} if psnr_db else {})
+  return {"labels": labels, "splits": {split: _describe_split(found, labels) for split, found in rows.items()}}
 
 
 def _describe_split(rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from vu_jax.data import features  # noqa: F401  (TFDS finds EncodedVideo by importing it)
-from vu_jax.data.stores import PIXELS, mapped_pixels
+from vu_jax.data.video.stores import PIXELS, mapped_pixels
 from vu_jax.errors import UserError
 
 

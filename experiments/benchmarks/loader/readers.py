@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.benchmarks.loader.videos import FPS
 from experiments.benchmarks.timing import AbsentError
-from vu_jax.data.picture import resize
-from vu_jax.data.view import View, window_of
+from vu_jax.data.video.picture import resize
+from vu_jax.data.video.view import View, window_of
 
 
 @dataclass(frozen=True)

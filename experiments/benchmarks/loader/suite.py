@@ -17,11 +17,11 @@ from experiments.benchmarks.loader.readers import Reader, Wanted, decode_only, r
 from experiments.benchmarks.timing import Contender, Options, Row
 from vu_jax.data.builders.video_folder import Options as Folder
 from vu_jax.data.clips import Clip, frame_numbers
-from vu_jax.data.decode import decode_frames
 from vu_jax.data.prepare import prepare
 from vu_jax.data.source import PreparedSource
-from vu_jax.data.stores import Store, decode_clip
-from vu_jax.data.view import Pixels, choose_view
+from vu_jax.data.video.decode import decode_frames
+from vu_jax.data.video.stores import Store, decode_clip
+from vu_jax.data.video.view import Pixels, choose_view
 
 STORES: tuple[Store, ...] = ("source", "intra", "jpeg", "raw")
 SAMPLERS = {

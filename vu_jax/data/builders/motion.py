@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from vu_jax.config import digest
 from vu_jax.data.features import clip_features
 from vu_jax.data.motion_scene import LABELS, Scene, draw
-from vu_jax.data.transcode import encode_video
+from vu_jax.data.video.transcode import encode_video
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Positive
 

@@ -22,11 +22,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 from vu_jax.build import nearest
 from vu_jax.config import plain
 from vu_jax.data.features import clip_features
-from vu_jax.data.packets import VideoError
 from vu_jax.data.parallel import in_order
-from vu_jax.data.picture import resize, scaled_size
 from vu_jax.data.tfds_directory import find_directory, open_directory, read_records, shards, signature
-from vu_jax.data.transcode import Encoded, encode_video
+from vu_jax.data.video.packets import VideoError
+from vu_jax.data.video.picture import resize, scaled_size
+from vu_jax.data.video.transcode import Encoded, encode_video
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction, Positive, Range
 
@@ -160,7 +160,7 @@ def fingerprint(options: Options) -> str:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-  """Stores the clips of a prepared TFDS directory as small all-intra video (`vu_jax.data.transcode`).
+  """Stores the clips of a prepared TFDS directory as small all-intra video (`vu_jax.data.video.transcode`).
 
   Attributes:
     progress: called with (clips finished, clips in all) as they finish; None = silent.

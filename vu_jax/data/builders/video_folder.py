@@ -12,15 +12,19 @@ from typing import Annotated, Any
 import tensorflow_datasets as tfds
 
 from vu_jax.data.features import clip_features
-from vu_jax.data.listing import SPLITS, Clip
-from vu_jax.data.packets import VideoError
+from vu_jax.data.listing.folders import SPLITS, Clip
+from vu_jax.data.listing.selection import Selection, list_clips, may_lack
 from vu_jax.data.parallel import in_order
-from vu_jax.data.selection import Selection, list_clips, may_lack
-from vu_jax.data.stores import Store, append_pixels
-from vu_jax.data.transcode import Encoded, transcode
+from vu_jax.data.video.decode import probe
+from vu_jax.data.video.packets import VideoError
+from vu_jax.data.video.picture import scaled_size
+from vu_jax.data.video.stores import Store, append_pixels
+from vu_jax.data.video.transcode import Encoded, transcode
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction, Range
 
+_PROBED = 16  # videos that are opened for the estimate
+_BYTES_PER_PIXEL = {"intra": 0.13, "jpeg": 0.45, "raw": 3.0}  # of real footage at the default quality; measured
 _VERSION = "1.0.0"  # to be raised when the same options give other stored clips
 
 
@@ -29,7 +33,7 @@ class Options(Selection):
   """Which clips there are (the fields of `Selection`) and how they are stored.
 
   Fields:
-    store: form of the stored clips, see `vu_jax.data.stores`.
+    store: form of the stored clips, see `vu_jax.data.video.stores`.
     short_side: stored short side [px]; smaller videos are not enlarged. Not for the store "source".
     crf: quality of the stored H.264; lower is better and bigger.
     max_rejected_frac: share of clips that cannot be read, above which preparing stops. Files that are missing from
@@ -60,7 +64,7 @@ def fingerprint(options: Options) -> str:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-  """Stores every clip in the form that the options name (`vu_jax.data.stores`).
+  """Stores every clip in the form that the options name (`vu_jax.data.video.stores`).
 
   Build with `Builder(config=ClipsConfig(name=fingerprint(options), options=options), data_dir=...)`, then
   `download_and_prepare(file_format="array_record")`.
@@ -83,6 +87,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
   def clips(self) -> list[Clip]:
     """All clips of the options, readable or not."""
     return list_clips(self.builder_config.options)
+
+  def estimated_bytes(self) -> int:
+    """Disk that the stored clips will need, from a few of the videos; 0 if none of these can be read."""
+    options: Options = self.builder_config.options
+    step = max(len(self.clips) // _PROBED, 1)
+    sizes = [size for clip in self.clips[::step] if (size := _estimated_bytes(options, clip))]
+    return len(self.clips) * sum(sizes) // max(len(sizes), 1)
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
@@ -135,6 +146,18 @@ def _store(options: Options, clip: Clip) -> Encoded | VideoError:
     return transcode(clip.path, short_side=options.short_side, crf=options.crf, store=options.store, **part)
   except VideoError as error:
     return error
+
+
+def _estimated_bytes(options: Options, clip: Clip) -> int:
+  try:
+    found = probe(clip.path)
+  except VideoError:
+    return 0
+  if options.store == "source":
+    return clip.path.stat().st_size
+  height, width = scaled_size((found.height, found.width), options.short_side, enlarge=False)
+  frames = (min(clip.end_s, found.duration_s) - clip.start_s) * found.fps
+  return max(int(frames * height * width * _BYTES_PER_PIXEL[options.store]), 0)
 
 
 def _check_share(rejected: list[tuple[str, str]], num_clips: int, options: Options) -> None:

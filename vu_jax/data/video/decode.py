@@ -19,10 +19,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-from vu_jax.data.packets import Source, VideoError, alone, decoded, opened, picked, read_table
-from vu_jax.data.picture import ToRgb, displayed_size, scaled_size
-from vu_jax.data.sample_table import read_sample_table
-from vu_jax.data.view import View, show, whole, window_of
+from vu_jax.data.video.packets import Source, VideoError, alone, decoded, opened, picked, read_table
+from vu_jax.data.video.picture import ToRgb, displayed_size, scaled_size
+from vu_jax.data.video.sample_table import read_sample_table
+from vu_jax.data.video.view import View, show, whole, window_of
 
 __all__ = ["Source", "VideoError", "VideoInfo", "decode_frames", "frame_rate", "iterate_frames", "probe"]
 

@@ -15,7 +15,8 @@ not say who filmed a clip, so there are no groups. Videos: ID.webm, anywhere bel
 import pathlib
 from collections.abc import Iterator
 
-from vu_jax.data.layouts._files import (
+from vu_jax.data.listing.folders import Clip, as_text, check_root
+from vu_jax.data.listing.layouts._files import (
   Videos,
   check_listed_once,
   check_only_split,
@@ -24,7 +25,6 @@ from vu_jax.data.layouts._files import (
   numbered_lines,
   read_json,
 )
-from vu_jax.data.listing import Clip, as_text, check_root
 from vu_jax.errors import UserError
 
 VIDEOS_VANISH = False

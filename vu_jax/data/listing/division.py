@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vu_jax.data.listing import Clip
+from vu_jax.data.listing.folders import Clip
 from vu_jax.errors import UserError
 
 

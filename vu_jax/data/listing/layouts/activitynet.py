@@ -13,8 +13,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from vu_jax.data.layouts._files import Videos, check_only_split, check_some_exist, list_folder, read_json
-from vu_jax.data.listing import Clip, check_root, part_id
+from vu_jax.data.listing.folders import Clip, check_root, part_id
+from vu_jax.data.listing.layouts._files import Videos, check_only_split, check_some_exist, list_folder, read_json
 from vu_jax.errors import UserError
 
 VIDEOS_VANISH = True

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from vu_jax.data import policies
+from vu_jax.data.augmentation import policies
+from vu_jax.data.augmentation.erase import Fill, box_size, erase
+from vu_jax.data.augmentation.operations import affine, blur, greyscale, recolour, solarize
+from vu_jax.data.augmentation.policies import Operation
 from vu_jax.data.clips import Rng
-from vu_jax.data.erase import Fill, box_size, erase
-from vu_jax.data.operations import affine, blur, greyscale, recolour, solarize
-from vu_jax.data.policies import Operation
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction, Positive, PositiveOrZero, Range
 

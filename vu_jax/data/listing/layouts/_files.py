@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vu_jax.data.listing import Clip, videos_in
+from vu_jax.data.listing.folders import Clip, videos_in
 from vu_jax.errors import UserError
 
 

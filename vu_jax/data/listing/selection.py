@@ -5,9 +5,9 @@ import pathlib
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from vu_jax.data import division
-from vu_jax.data.clip_table import Columns, clips_in_table
-from vu_jax.data.listing import Clip, check_classes, clips_in_folders
+from vu_jax.data.listing import division
+from vu_jax.data.listing.clip_table import Columns, clips_in_table
+from vu_jax.data.listing.folders import Clip, check_classes, clips_in_folders
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction, Range
 
@@ -21,7 +21,7 @@ class Selection:
   Fields:
     root: folder of the videos: `root/CLASS/VIDEO`, or `root/SPLIT/CLASS/VIDEO` with the splits train,
       validation (or val) and test. With `csv`, the folder that its paths are relative to.
-    layout: "folders", or the known dataset (a file of `vu_jax/data/layouts`) whose own lists are in root.
+    layout: "folders", or the known dataset (a file of `vu_jax/data/listing/layouts`) whose own lists are in root.
     split: number of the official split of a known dataset, from 1.
     csv: table with one clip per row, relative to root or absolute; "" = the folders say the classes.
     path_column, label_column, split_column: its columns; split_column "" = the table says no splits.
@@ -101,7 +101,7 @@ def _official_clips(chosen: Selection, root: pathlib.Path) -> list[Clip]:
 
 
 def _layout(chosen: Selection):
-  return importlib.import_module(f"vu_jax.data.layouts.{chosen.layout}")
+  return importlib.import_module(f"vu_jax.data.listing.layouts.{chosen.layout}")
 
 
 def _divided(chosen: Selection, clips: list[Clip]) -> list[Clip]:

@@ -15,8 +15,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vu_jax.data.h264 import is_disposable, length_size
-from vu_jax.data.sample_table import SampleTable
+from vu_jax.data.video.h264 import is_disposable, length_size
+from vu_jax.data.video.sample_table import SampleTable
 
 Source = bytes | pathlib.Path
 _COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vu_jax.data.listing import SPLIT_OF, Clip, check_root, part_id
+from vu_jax.data.listing.folders import SPLIT_OF, Clip, check_root, part_id
 from vu_jax.errors import UserError
 
 

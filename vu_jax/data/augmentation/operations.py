@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vu_jax.data.colour import LUMA, blur_radius, colour_matrix, colour_offset
+from vu_jax.data.augmentation.colour import LUMA, blur_radius, colour_matrix, colour_offset
 
 Video = UInt8[np.ndarray, "T H W 3"]
 Table = UInt8[np.ndarray, "rows 256 channels"]

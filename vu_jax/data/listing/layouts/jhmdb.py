@@ -12,10 +12,10 @@ classes 24, 22 and 25 of the 336 are (films, mostly), with 48, 39 and 56 test cl
 import pathlib
 from dataclasses import replace
 
-from vu_jax.data.clip_table import Columns, clips_in_table
-from vu_jax.data.division import check_groups
-from vu_jax.data.layouts.hmdb51 import coded_clips
-from vu_jax.data.listing import Clip, check_root
+from vu_jax.data.listing.clip_table import Columns, clips_in_table
+from vu_jax.data.listing.division import check_groups
+from vu_jax.data.listing.folders import Clip, check_root
+from vu_jax.data.listing.layouts.hmdb51 import coded_clips
 from vu_jax.errors import UserError
 
 VIDEOS_VANISH = False

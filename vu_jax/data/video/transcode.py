@@ -12,12 +12,12 @@ import numpy as np
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-from vu_jax.data.decode import frame_rate, iterate_frames
-from vu_jax.data.packets import Source, VideoError, opened
-from vu_jax.data.picture import Size, rgb_to_i420
-from vu_jax.data.sample_table import MARK
-from vu_jax.data.stores import Store, decode_clip, encode_jpeg_row
-from vu_jax.data.view import whole
+from vu_jax.data.video.decode import frame_rate, iterate_frames
+from vu_jax.data.video.packets import Source, VideoError, opened
+from vu_jax.data.video.picture import Size, rgb_to_i420
+from vu_jax.data.video.sample_table import MARK
+from vu_jax.data.video.stores import Store, decode_clip, encode_jpeg_row
+from vu_jax.data.video.view import whole
 from vu_jax.errors import UserError
 
 Rgb = UInt8[np.ndarray, "H W 3"]

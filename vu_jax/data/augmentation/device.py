@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Num
 
-from vu_jax.data.augment import Augment
-from vu_jax.data.colour import LUMA, blur_radius, colour_matrix, colour_offset
+from vu_jax.data.augmentation.augment import Augment
+from vu_jax.data.augmentation.colour import LUMA, blur_radius, colour_matrix, colour_offset
 
 Clip = Num[Array, "T H W 3"]
 Scalar = Num[Array, ""] | float

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vu_jax.data.clips import Rng
-from vu_jax.data.picture import Size, resize
+from vu_jax.data.video.picture import Size, resize
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction, Positive
 

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from vu_jax.data.decode import decode_frames
-from vu_jax.data.packets import VideoError
-from vu_jax.data.view import View, see, show, window_of
+from vu_jax.data.video.decode import decode_frames
+from vu_jax.data.video.packets import VideoError
+from vu_jax.data.video.view import View, see, show, window_of
 
 Store: TypeAlias = Literal["intra", "jpeg", "source", "raw"]
 Rgb = UInt8[np.ndarray, "H W 3"]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vu_jax.data import augment_device, operations
-from vu_jax.data.augment import Augment
+from vu_jax.data.augmentation import device, operations
+from vu_jax.data.augmentation.augment import Augment
 
 
 def noise(height: int = 16, width: int = 20) -> np.ndarray:
@@ -21,10 +21,10 @@ def test_device_colours_are_the_host_s(values: tuple[float, ...]):
   """To the last bit of a pixel, as the host computes with ten fractional bits; floats stay floats."""
   clip = noise()
   host = operations.recolour(clip, *values).astype(int)
-  device = jax.jit(augment_device.recolour)(jnp.asarray(clip), *values)
-  assert device.dtype == jnp.uint8
-  np.testing.assert_allclose(np.asarray(device, int), host, atol=1)
-  floats = jax.jit(augment_device.recolour)(jnp.asarray(clip, jnp.float32), *values)
+  found = jax.jit(device.recolour)(jnp.asarray(clip), *values)
+  assert found.dtype == jnp.uint8
+  np.testing.assert_allclose(np.asarray(found, int), host, atol=1)
+  floats = jax.jit(device.recolour)(jnp.asarray(clip, jnp.float32), *values)
   np.testing.assert_allclose(floats, host, atol=1)
   assert 0 <= float(floats.min()) <= float(floats.max()) <= 255
 
@@ -32,10 +32,8 @@ def test_device_colours_are_the_host_s(values: tuple[float, ...]):
 def test_device_grey_and_blur_are_the_host_s():
   """Also with a wider window than the host's, and with a deviation of 0, which changes nothing."""
   clip = noise(height=24, width=30)
-  np.testing.assert_allclose(
-    np.asarray(augment_device.greyscale(jnp.asarray(clip)), int), operations.greyscale(clip), atol=1
-  )
-  soft = jax.jit(augment_device.blur, static_argnums=2)
+  np.testing.assert_allclose(np.asarray(device.greyscale(jnp.asarray(clip)), int), operations.greyscale(clip), atol=1)
+  soft = jax.jit(device.blur, static_argnums=2)
   for sigma in (0.4, 1.0, 2.0):
     np.testing.assert_allclose(np.asarray(soft(clip, sigma, 6), int), operations.blur(clip, sigma), atol=1)
   np.testing.assert_array_equal(soft(clip, 0.0, 6), clip)
@@ -44,7 +42,7 @@ def test_device_grey_and_blur_are_the_host_s():
 def test_device_draws_are_per_clip_and_in_range():
   """64 equal clips get 64 brightnesses of 60..140; half of them keep theirs with colour_frac 1/2; grey is grey."""
   red = jnp.tile(jnp.array([100, 0, 0], jnp.uint8), (64, 2, 4, 4, 1))
-  seen = jax.jit(augment_device.recoloured, static_argnums=2)
+  seen = jax.jit(device.recoloured, static_argnums=2)
   bright = np.asarray(seen(jax.random.key(0), red, Augment(brightness=0.4)))
   assert (bright == bright[:, :1, :1, :1]).all()
   values = bright[:, 0, 0, 0, 0]

@@ -12,7 +12,15 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from jaxtyping import UInt8
 
-from vu_jax.data.operations import affine, auto_contrast, equalize, posterize, recolour, sharpness, solarize
+from vu_jax.data.augmentation.operations import (
+  affine,
+  auto_contrast,
+  equalize,
+  posterize,
+  recolour,
+  sharpness,
+  solarize,
+)
 
 Video = UInt8[np.ndarray, "T H W 3"]
 Operation: TypeAlias = Literal[

@@ -13,8 +13,8 @@ so that labels mean the same on every machine. A test list without labels is lef
 import difflib
 import pathlib
 
-from vu_jax.data.layouts._files import Videos, check_only_split, check_some_exist, read_table
-from vu_jax.data.listing import SPLIT_OF, Clip, check_root, part_id
+from vu_jax.data.listing.folders import SPLIT_OF, Clip, check_root, part_id
+from vu_jax.data.listing.layouts._files import Videos, check_only_split, check_some_exist, read_table
 from vu_jax.errors import UserError
 
 VIDEOS_VANISH = True

@@ -13,8 +13,8 @@ clips. The videos of the class HandstandPushups are called v_HandStandPushups_*:
 import pathlib
 import re
 
-from vu_jax.data.layouts._files import Videos, check_listed_once, check_some_exist, list_folder, numbered_lines
-from vu_jax.data.listing import Clip, as_text, check_root
+from vu_jax.data.listing.folders import Clip, as_text, check_root
+from vu_jax.data.listing.layouts._files import Videos, check_listed_once, check_some_exist, list_folder, numbered_lines
 from vu_jax.errors import UserError
 
 VIDEOS_VANISH = False

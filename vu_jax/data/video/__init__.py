@@ -1,0 +1,1 @@
+"""VIDEO: encoded bytes to the pixels of a clip, and back; `stores` is the door."""
