@@ -255,6 +255,7 @@ def test_summary_by_hand():
     "pass": "forward",
     "dtype": "float32",
     "agrees": True,
+    "baseline_name": "xla",
     "ratio_baseline": 1.0,
     "others_frac": 0.02,
   }
