@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.extra import Extra, extra_datasets
 from vu_jax.build import Section, build, check, nearest
 from vu_jax.config import find_module, plain
+from vu_jax.data.audio.window import Audio, num_samples
 from vu_jax.data.augmentation.augment import Augment
 from vu_jax.data.augmentation.device import recoloured
 from vu_jax.data.clips import Clip
@@ -26,13 +28,18 @@ from vu_jax.net import Net
 from vu_jax.train.loop import Train
 from vu_jax.train.mix import Mix, mixed
 from vu_jax.train.optim import Optim, optimizer
+from vu_jax.train.param_groups import check_groups
 from vu_jax.train.step import Alter, Batch
 
-SECTIONS = ("seed", "data", "clip", "pixels", "augment", "loader", "model", "task", "optim", "train", "eval")
+SECTIONS = (
+  *("seed", "data", "extra", "clip", "pixels", "audio", "augment", "loader"),
+  *("model", "task", "optim", "train", "eval"),
+)
 NAMED = {"data": "Options", "model": "Model", "task": "Task"}
 PLAIN = {
   "clip": Clip,
   "pixels": Pixels,
+  "audio": Audio,
   "augment": Augment,
   "loader": Loader,
   "optim": Optim,
@@ -43,13 +50,15 @@ PLAIN = {
 
 @dataclass(frozen=True)
 class Experiment:
-  """The parts of one run; `names` holds the file names of data, model and task."""
+  """The parts of one run; `names` holds the file names of data, model and task, `extra` further training data."""
 
   seed: int
   names: Mapping[str, str]
   data: Any
+  extra: Mapping[str, Extra]
   clip: Clip
   pixels: Pixels
+  audio: Audio
   augment: Augment
   loader: Loader
   model: nn.Module
@@ -61,6 +70,7 @@ class Experiment:
   def resolved(self) -> dict[str, Any]:
     """Every value of every part, defaults included: what `config.json` holds."""
     parts = {k: plain(getattr(self, k)) for k in SECTIONS}
+    parts["extra"] = {k: other.resolved() for k, other in self.extra.items()}
     for kind, name in self.names.items():
       parts[kind] = {"name": name, **parts[kind]}
     del parts["task"]["num_classes"]  # the dataset's to say
@@ -71,7 +81,8 @@ class Experiment:
     return dataclasses.replace(self, task=dataclasses.replace(self.task, num_classes=num_classes))
 
   def net(self) -> Net:
-    return Net(self.model, self.task.head(), self.pixels.mean, self.pixels.std)
+    frozen = "backbone" in self.optim.frozen  # as a whole
+    return Net(self.model, self.task.head(), frozen, self.pixels.mean, self.pixels.std)
 
   def alter(self) -> Alter | None:
     """What the training step does to a batch before the network sees it; None = nothing."""
@@ -86,11 +97,16 @@ class Experiment:
     """Shapes of a global batch."""
     size, side = self.loader.batch_size, self.pixels.crop
     shape = jax.ShapeDtypeStruct
+    sound = {}
+    if self.audio.rate_hz:
+      samples = shape((size, num_samples(self.audio, self.clip)), jnp.float32)
+      sound = {"audio": samples, "audio_valid": shape((size, 2), jnp.int32)}
     return {
       "video": shape((size, self.clip.num_frames, side, side, 3), jnp.uint8),
       "label": shape((size,), jnp.int32),
       "index": shape((size,), jnp.int32),
       "mask": shape((size,), jnp.float32),
+      **sound,
     }
 
   def empty_batch(self) -> dict[str, np.ndarray]:
@@ -123,14 +139,32 @@ def assemble(config: Section) -> Experiment:
     if not hasattr(module, attribute):
       raise UserError(f'config.{kind}.name = "{names[kind]}": {module.__name__} defines no {attribute}')
     cls = getattr(module, attribute)
+    if kind == "model":
+      section = with_preset(section, getattr(module, "PRESETS", {}))
     given = {"num_classes": 2} if kind == "task" else {}
     parts[kind] = build(cls, section, f"config.{kind}", **given)
   seed = check(config.get("seed", 0), CountOrZero, "config.seed")
-  experiment = Experiment(seed=seed, names=names, **parts)
+  extra = extra_datasets(_section(config, "extra"), parts["loader"])
+  experiment = Experiment(seed=seed, names=names, extra=extra, **parts)
   optimizer(experiment.optim, experiment.train.steps)
   check_mixing(experiment)
   check_shapes(experiment)
   return experiment
+
+
+def with_preset(section: Section, presets: Mapping[str, Mapping[str, Any]]) -> Section:
+  """The section with the values of the preset that it names; keys beside `preset` override them.
+
+  Raises:
+    UserError: the model has no such preset.
+  """
+  if "preset" not in section:
+    return section
+  name = str(section["preset"])
+  if name not in presets:
+    known = f"there are {', '.join(presets)}" if presets else "this model has none"
+    raise UserError(f'config.model.preset = "{name}": no such preset{nearest(name, list(presets))} ({known})')
+  return dict(presets[name]) | {k: v for k, v in section.items() if k != "preset"}
 
 
 def altered(colours: Augment | None, mix: Mix | None, key: Any, batch: Batch) -> Batch:
@@ -142,21 +176,28 @@ def altered(colours: Augment | None, mix: Mix | None, key: Any, batch: Batch) ->
 
 
 def check_mixing(experiment: Experiment) -> None:
-  """Raises UserError if clips are to be mixed for a task that knows hard labels only."""
+  """Raises UserError if clips are to be mixed that have sound, or for a task that knows hard labels only."""
   augment = experiment.augment
   mixes = augment.mixup_alpha > 0 or augment.cutmix_alpha > 0
+  key = "mixup_alpha" if augment.mixup_alpha > 0 else "cutmix_alpha"
   if mixes and not getattr(experiment.task, "takes_soft_targets", False):
-    key = "mixup_alpha" if augment.mixup_alpha > 0 else "cutmix_alpha"
     raise UserError(
       f"config.augment.{key}: the loss of task {experiment.names['task']} takes no mixed targets; set it to 0"
     )
+  if mixes and experiment.audio.rate_hz:
+    raise UserError(f"config.augment.{key}: pictures are mixed, but not their sound; set it to 0, or audio.rate_hz")
 
 
 def check_shapes(experiment: Experiment) -> None:
-  """Traces the network on the configured clip without computing; raises UserError if it cannot take it."""
+  """Traces the network on the configured clip without computing.
+
+  Raises:
+    UserError: it cannot take the clip, or has no parameters that a pattern of the optimizer matches.
+  """
   batch = experiment.batch_shapes()
   try:
-    jax.eval_shape(lambda b: experiment.net().init(jax.random.key(0), b, train=False), batch)
+    shapes = jax.eval_shape(lambda b: experiment.net().init(jax.random.key(0), b, train=False), batch)
+    check_groups(shapes["params"], experiment.optim)
   except UserError:
     raise
   except (TypeError, ValueError, ZeroDivisionError) as error:

@@ -1,6 +1,7 @@
-"""Measures our ops and our loader against what others have, side by side in one process.
+"""Measures our ops, models and loader against what others have, side by side in one process.
 
 python -m experiments.benchmark ops [--json=FILE] [--only=PATTERN] [--dtype=float32,bfloat16] [--lowerings] [--list]
+python -m experiments.benchmark models [--json=FILE] [--only=PATTERN] [--dtype=float32,bfloat16] [--list]
 python -m experiments.benchmark loader [--json=FILE] [--only=PATTERN] [--list]
 
 A suite is a module with `cases(options) -> list[Row]` and one line in `SUITES`.
@@ -29,7 +30,7 @@ from experiments.cli import Arguments, console, run
 from vu_jax.build import nearest
 from vu_jax.errors import UserError
 
-SUITES = {"ops": "experiments.benchmarks.ops.suite", "loader": "experiments.benchmarks.loader.suite"}
+SUITES = {name: f"experiments.benchmarks.{name}.suite" for name in ("ops", "models", "loader")}
 DTYPES = ("float32", "bfloat16")
 
 
@@ -106,7 +107,7 @@ def measured(args: argparse.Namespace, rows: Sequence[Row], screen: Console) -> 
   facts = machine()
   with progress(len(rows), screen) as advance:
     advance("matmul peak", 0)
-    peaks = {dtype: matmul_peak(dtype) for dtype in dict.fromkeys(row.dtype for row in rows if row.flops)}
+    peaks = {dtype: matmul_peak(dtype) for dtype in dict.fromkeys(row.dtype for row in rows if row.dtype in DTYPES)}
     where = facts["accelerator"] or f"{facts['cpu']}, {facts['cores']} cores"
     found = ", ".join(f"{dtype} {peak / 1e9:.0f} GFLOP/s" for dtype, peak in peaks.items())
     screen.print(f"{len(rows)} rows on {where}" + (f"; large matmul: {found}" if found else ""), markup=False)

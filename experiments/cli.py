@@ -30,7 +30,7 @@ def run(main: Callable[[], None]) -> None:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     sys.exit(2)
   except KeyboardInterrupt:
-    print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+    print("interrupted; the same command continues where it stopped", file=sys.stderr)
     sys.exit(130)
 
 

@@ -13,13 +13,14 @@ from functools import partial
 from experiments.assemble import Experiment, assemble, run_name
 from experiments.cli import Arguments, console, run
 from experiments.outcome import final_split, finish, provenance, score
-from experiments.plan import announce, enable_compile_cache
+from experiments.plan import announce, clip_flops, enable_compile_cache
 from experiments.prepare import prepared
 from experiments.trained import Trained, note_dataset, short_side
+from experiments.training_data import training_data
 from vu_jax.checkpoint import Checkpoints, check_workdir, claim_workdir
 from vu_jax.config import load
-from vu_jax.data.loader import train_batches, training_order
-from vu_jax.data.prepare import check_split, check_stored, read_labels
+from vu_jax.data.loader import train_batches
+from vu_jax.data.prepare import check_split, check_stored
 from vu_jax.data.protocol import ONE_VIEW
 from vu_jax.data.quarantine import FILE as QUARANTINE
 from vu_jax.data.quarantine import read_quarantine
@@ -49,34 +50,32 @@ def launch(experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path
   mesh = data_mesh()
   check_batch_size(mesh.size, experiment.loader.batch_size)
   check_workdir(workdir, experiment.resolved())
-  directory, facts = prepared(experiment, data_dir, screen)
+  directory, facts = prepared(experiment.names["data"], experiment.data, data_dir, screen)
   check_split(facts, experiment.train.eval_split, "config.train.eval_split")
-  check_stored(facts, experiment.clip, experiment.pixels)
-  loader, num_clips, labels = experiment.loader, facts["splits"]["train"]["clips"], None
-  if loader.needs_labels or loader.max_bad_frac:
-    labels = read_labels(directory, "train")
-    num_clips = len(training_order(loader, labels, facts["labels"], experiment.seed)[0])
+  check_stored(facts, experiment.clip, experiment.pixels, experiment.audio)
+  data = training_data(experiment, directory, facts, data_dir, screen)
   claim_workdir(workdir, experiment.resolved())
-  note_dataset(workdir, directory, facts)
+  note_dataset(workdir, directory, facts, data.label_names)
   enable_compile_cache(data_dir)
-  experiment = experiment.for_classes(len(facts["labels"]))
+  experiment = experiment.for_classes(len(data.label_names))
 
   tx = optimizer(experiment.optim, experiment.train.steps)
   init, train_step, eval_step = compile_steps(mesh, experiment.net(), experiment.task, tx, experiment.alter())
-  train_step = announce(experiment, facts, num_clips, workdir, mesh, init, train_step, screen)
-  source = PreparedSource(directory, "train")
+  train_step = announce(experiment, facts, data.num_clips, workdir, mesh, init, train_step, screen)
   batches = train_batches(
-    source,
+    data.source,
     experiment.clip,
     experiment.pixels,
-    loader,
+    experiment.loader,
     experiment.seed,
     experiment.augment,
-    labels,
+    data.labels,
     workdir / QUARANTINE,
+    data.order,
+    experiment.audio,
   )
   state = init(experiment.empty_batch(), experiment.seed)
-  trained = Trained(experiment, mesh, state, eval_step, directory, facts["labels"], short_side(facts))
+  trained = Trained(experiment, mesh, state, eval_step, directory, data.label_names, short_side(facts))
   held_out = PreparedSource(directory, experiment.train.eval_split)
   checkpoints = Checkpoints(workdir)
   if checkpoints.latest() is not None:
@@ -102,6 +101,7 @@ def launch(experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path
   split = final_split(facts["splits"], experiment.train.eval_split)
   unread = len(read_quarantine(workdir / QUARANTINE))
   about = {"name": workdir.resolve().name, "train_seconds": round(seconds, 1), "provenance": provenance(mesh)}
+  about |= {"gflop_per_clip": round(clip_flops(experiment) / 1e9, 4)}
   about |= {"unreadable_clips": unread} if unread else {}
   finish(dataclasses.replace(trained, state=state), workdir, split, about, screen)
   write_report(workdir)

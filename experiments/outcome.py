@@ -48,7 +48,7 @@ def score(
   With several views all are those of the averages; the summary also has the accuracy of single views.
   """
   experiment = trained.experiment
-  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.loader, views)
+  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.loader, views, experiment.audio)
   place, task = partial(to_devices, trained.mesh), experiment.task
   if views.num_views == 1:
     totals, outputs = evaluate(state, trained.eval_step, batches, place, on_batch)

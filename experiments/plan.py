@@ -8,6 +8,8 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments.assemble import Experiment
+from vu_jax.cost import forward_flops, peak_bytes
+from vu_jax.train.param_groups import describe
 
 
 def announce(
@@ -28,14 +30,16 @@ def announce(
   of_all = facts["splits"]["train"]["clips"]
   share = f"{clips} of {of_all}" if clips < of_all else str(clips)
   stored = sum(s["bytes"] for s in facts["splits"].values())
-  cost = forward_flops(experiment)
+  cost = clip_flops(experiment)
   video = shapes["video"].shape
   names = experiment.names
+  datasets = " + ".join([names["data"], *experiment.extra])
   lines = {
     "model": f"{names['model']} ({experiment.model.dtype}), {parameters(state.params):,} parameters, "
     f"{cost / 1e9:.3g} GFLOP per clip forward",
+    "weights": describe(state.params, experiment.optim),
     "clips": f"{video[1]} frames of {video[2]}x{video[3]} px, {experiment.clip.sampling}",
-    "data": f"{names['data']}: {share} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
+    "data": f"{datasets}: {share} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
     "training": f"{steps} steps of {size} clips = {steps * size / clips:.1f} epochs, {experiment.optim.method}",
     "device": f"{mesh.size} x {mesh.devices.flat[0].device_kind}, {memory(compiled)} for the step",
     "output": str(workdir),
@@ -50,22 +54,18 @@ def parameters(params: Any) -> int:
   return sum(p.size for p in jax.tree.leaves(params))
 
 
-def forward_flops(experiment: Experiment) -> float:
-  """Floating-point operations of one clip's forward pass, as XLA counts them; a multiply-add is two."""
+def clip_flops(experiment: Experiment) -> int:
+  """Floating-point operations of one clip's forward pass; a multiply-add is two."""
   shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype), experiment.batch_shapes())
   net = experiment.net()
   variables = jax.eval_shape(lambda b: net.init(jax.random.key(0), b, train=False), shapes)
-  lowered = jax.jit(lambda v, b: net.apply(v, b, train=False)).lower(variables, shapes)
-  return float((lowered.cost_analysis() or {}).get("flops", float("nan")))
+  return forward_flops(lambda v, b: net.apply(v, b, train=False), variables, shapes)
 
 
 def memory(compiled: Any) -> str:
-  """Peak memory estimate of a compiled step per device: arguments, results and intermediates."""
-  found = compiled.memory_analysis()
-  if found is None:
-    return "memory unknown"
-  total = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-  return f"about {(total - found.alias_size_in_bytes) / 2**20:.0f} MiB"
+  """Peak memory estimate of a compiled step per device."""
+  found = peak_bytes(compiled)
+  return f"about {found / 2**20:.0f} MiB" if found else "memory unknown"
 
 
 def enable_compile_cache(data_dir: pathlib.Path) -> None:

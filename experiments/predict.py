@@ -18,6 +18,7 @@ from experiments.cli import Arguments, console, run
 from experiments.plan import enable_compile_cache
 from experiments.trained import Trained, open_run
 from vu_jax.data.clips import in_order, windows
+from vu_jax.data.clips_time import second_line
 from vu_jax.data.prepare import default_data_dir
 from vu_jax.data.video.decode import VideoError, decode_frames, probe
 from vu_jax.data.video.picture import scaled_size
@@ -63,7 +64,8 @@ def predict(trained: Trained, file: pathlib.Path) -> dict[str, Any]:
   if not file.is_file():
     raise UserError("no such file")
   info, experiment = probe(file), trained.experiment
-  numbers = windows(experiment.clip, info.num_frames, info.fps)
+  times_s = np.array(info.times_s) if info.times_s else None
+  numbers = windows(experiment.clip, info.num_frames, info.fps, times_s=times_s)
   size = scaled_size((info.height, info.width), trained.short_side_px, enlarge=False)  # as it would be stored
   view = choose_view(experiment.pixels, *size, None)
   rows = []
@@ -72,10 +74,12 @@ def predict(trained: Trained, file: pathlib.Path) -> dict[str, Any]:
     clips = [shown(file, n, view) for n in part]
     rows.append(probabilities(trained, np.stack(clips)))
   table = np.concatenate(rows)
+  line = second_line(info.num_frames, info.fps, times_s)
+  edges_s = np.append(line.starts, line.end)
   spans = [
     {
-      "start_s": round(n.min() / info.fps, 3),
-      "end_s": round((n.max() + 1) / info.fps, 3),
+      "start_s": round(float(edges_s[n.min()]), 3),
+      "end_s": round(float(edges_s[n.max() + 1]), 3),
       **answer(trained.labels, row),
     }
     for n, row in zip(numbers, table, strict=True)

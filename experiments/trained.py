@@ -37,11 +37,11 @@ class Trained:
   short_side_px: int
 
 
-def note_dataset(workdir: pathlib.Path, directory: pathlib.Path, facts: dict[str, Any]) -> None:
-  """Writes what later programs need of the dataset, so that a run can predict without it."""
+def note_dataset(workdir: pathlib.Path, directory: pathlib.Path, facts: dict[str, Any], labels: list[str]) -> None:
+  """Writes what later programs need of the data, so that a run can predict without it; `labels` are all classes."""
   about = {
     "directory": str(directory.resolve()),
-    "labels": facts["labels"],
+    "labels": labels,
     "short_side_px": short_side(facts),
   }
   (workdir / DATASET).write_text(json.dumps(about, indent=2))

@@ -317,31 +317,6 @@ def test_wrong_questions():
     encode_video([np.zeros((16, 16, 3), np.uint8), np.zeros((18, 16, 3), np.uint8)], 25.0)
 
 
-@pytest.mark.parametrize("name", [
-  "resources__SAR-2by3.mp4", "resources__embedded-image__h264-png.mkv", "resources__test_yuv422p.mp4",
-  "resources__webvtt.mkv", "test__resources__h264_10bits.mp4", "test__resources__h265_10bits.mp4",
-  "test__resources__av1_video.mkv", "tests__test_data__unordered.mov", "tests__test_data__video_270.mov",
-])  # fmt: skip
-def test_odd_real_files_decode_frame_by_frame(name: str, shared_data: pathlib.Path):
-  """Odd codecs, formats, timestamps and extra streams: any frames equal those of a full decode."""
-  path = shared_data / "robustness" / name
-  info, everything = probe(path), [rgb for _, rgb in iterate_frames(path, strict=True)]
-  assert len(everything) == info.num_frames
-  assert everything[0].shape == (info.height, info.width, 3)
-  wanted = np.sort(np.random.default_rng(0).integers(0, len(everything), 6))
-  np.testing.assert_array_equal(decode_frames(path, wanted), [everything[i] for i in wanted])
-
-
-def test_odd_real_files_that_are_refused(shared_data: pathlib.Path):
-  """A real damaged file and a sound file are refused with a reason; its whole pictures can still be read."""
-  damaged = shared_data / "robustness" / "tests__test_data__corrupted.mp4"
-  with pytest.raises(VideoError, match="damaged"):
-    transcode(damaged, short_side=128)
-  assert decode_frames(damaged, np.array([0, 20])).shape == (2, 720, 1280, 3)
-  with pytest.raises(VideoError, match="no video"):
-    probe(shared_data / "robustness" / "test__resources__sine_mono_s16.wav")
-
-
 def test_frames_that_no_other_needs_are_left_out(tmp_path):
   """Any few frames of a video with B-frames equal those of decoding all; a third of the packets is left out."""
   file = write(tmp_path / "b.mp4", moving(48), options={"g": "24", "bf": "3", "b-pyramid": "none"})

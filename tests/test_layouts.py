@@ -15,10 +15,11 @@ import pytest
 from vu_jax.data.builders.video_folder import Options, fingerprint
 from vu_jax.data.listing import layouts
 from vu_jax.data.listing.division import check_groups
-from vu_jax.data.listing.folders import Clip
+from vu_jax.data.listing.folders import Box, Clip
 from vu_jax.data.listing.layouts.hmdb51 import source_of
 from vu_jax.data.listing.selection import Layout, list_clips
 from vu_jax.data.prepare import prepare, read_facts
+from vu_jax.data.source import PreparedSource
 from vu_jax.data.video.transcode import encode_video
 from vu_jax.errors import UserError
 
@@ -124,6 +125,31 @@ def activitynet(root: pathlib.Path) -> None:
   put(root, "v1-2/v_a0000000000.mkv", "b0000000000.mp4")
 
 
+AVA_VIDEO = encode_video(np.full((40, 16, 24, 3), 90, np.uint8), 10.0).video
+AVA_TRAIN = (
+  "a0000000000,0902,0.100,0.200,0.500,0.900,12,0",
+  "a0000000000,0902,0.100,0.200,0.500,0.900,80,0",
+  "a0000000000,0902,0.600,0.200,0.800,1.000,12,1",
+  "a0000000000,0902,0.600,0.200,0.800,1.000,2,1",  # not in the list
+  "a0000000000,0903,0.100,0.200,0.500,0.900,1,0",
+  "a0000000000,0904,0.100,0.200,0.500,0.900,12,0",  # excluded
+  "b0000000000,0905,0.100,0.200,0.500,0.900,12,0",  # gone
+  "b0000000000,0906,0.100,0.200,0.500,0.900,2,0",  # nothing that is in the list
+)
+
+
+def ava(root: pathlib.Path) -> None:
+  """One movie of each split, one that is gone; three listed actions."""
+  actions = {1: "bend/bow (at the waist)", 12: "stand", 80: "watch (a person)"}
+  items = [f'item {{\n  name: "{name}"\n  id: {number}\n}}' for number, name in actions.items()]
+  write(root / "ava_v2.2" / "ava_action_list_v2.2_for_activitynet_2019.pbtxt", *items)
+  write(root / "ava_v2.2" / "ava_train_v2.2.csv", *AVA_TRAIN)
+  write(root / "ava_v2.2" / "ava_val_v2.2.csv", "c0000000000,0902,0.000,0.000,1.000,1.000,12,7")
+  write(root / "ava_v2.2" / "ava_train_excluded_timestamps_v2.2.csv", "a0000000000,0904")
+  write(root / "ava_v2.2" / "ava_val_excluded_timestamps_v2.2.csv", "c0000000000,0999")
+  put(root, "videos_15min/a0000000000.mkv", "videos_15min/c0000000000.mp4", content=AVA_VIDEO)
+
+
 MAKERS: dict[str, Callable[[pathlib.Path], None]] = {
   "ucf101": ucf101,
   "hmdb51": hmdb51,
@@ -131,6 +157,7 @@ MAKERS: dict[str, Callable[[pathlib.Path], None]] = {
   "kinetics": kinetics,
   "something_something": something_something,
   "activitynet": activitynet,
+  "ava": ava,
 }
 
 
@@ -220,6 +247,7 @@ def test_kinetics_lists_trimmed_and_whole_videos(tmp_path: pathlib.Path):
   [
     ("kinetics", 2, ["air drumming", "yoga", "zumba"], {"train": 3, "validation": 2}),
     ("activitynet", 1, ["Surfing", "Yoga"], {"train": 2, "validation": 1}),
+    ("ava", 1, ["bend/bow (at the waist)", "stand", "watch (a person)"], {"train": 2, "validation": 1}),
   ],
 )
 def test_videos_that_are_gone_are_counted(
@@ -264,6 +292,44 @@ def test_activitynet_segments_are_clips(tmp_path: pathlib.Path):
   assert [clip.id for clip in clips[1:3]] == ["v1-2/v_a0000000000.mkv#0.2-0.4", "b0000000000.mp4#0-0.2"]
 
 
+def test_ava_clips_are_moments_with_boxes(tmp_path: pathlib.Path):
+  """Three seconds around a moment; a box per person with all listed actions; what is not listed or excluded is gone."""
+  first, second, gone, held_out = list_clips(made("ava", tmp_path))
+  assert first.id == "videos_15min/a0000000000.mkv#0.5-3.5"
+  assert (first.label, first.split, first.group) == ("stand", "train", "a0000000000")
+  assert first.boxes == (
+    Box(2.0, (0.1, 0.2, 0.5, 0.9), ("stand", "watch (a person)"), 0),
+    Box(2.0, (0.6, 0.2, 0.8, 1.0), ("stand",), 1),
+  )
+  assert (second.label, second.start_s, second.end_s) == ("bend/bow (at the waist)", 1.5, 4.5)
+  assert (gone.id, gone.boxes[0].time_s) == ("b0000000000.mp4#903.5-906.5", 905.0)
+  assert (held_out.split, held_out.boxes[0].person) == ("validation", 7)
+  (tmp_path / "videos_15min").rename(tmp_path / "movies")  # whole ones
+  assert list_clips(made_whole := Options(root=str(tmp_path), layout="ava"))[0].boxes[0].time_s == 902.0
+  actions = tmp_path / "ava_v2.2" / "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+  text = actions.read_text().replace("item", "label").replace("  id:", "  label_type: PERSON_MOVEMENT\n  label_id:")
+  (tmp_path / "ava_v2.2" / "ava_action_list_v2.2.pbtxt").write_text(text + 'label { name: "crawl" label_id: 2 }')
+  actions.unlink()
+  assert [clip.boxes[-1].labels for clip in list_clips(made_whole)[::3]] == [("stand", "crawl"), ("crawl",)]
+
+
+def test_boxes_are_stored_with_their_clip(tmp_path: pathlib.Path):
+  """Corners, moments since the clip's first frame, labels as ones in the order of the classes, persons."""
+  options = replace(made("ava", tmp_path / "set"), max_rejected_frac=0.0)
+  source = PreparedSource(prepare("video_folder", options, tmp_path / "data"), "train")
+  examples = {example["id"]: example for example in map(source.__getitem__, range(len(source)))}
+  found = examples["videos_15min/a0000000000.mkv#0.5-3.5"]
+  np.testing.assert_allclose(found["boxes"], [[0.1, 0.2, 0.5, 0.9], [0.6, 0.2, 0.8, 1.0]], atol=1e-6)
+  np.testing.assert_allclose(found["box_times_s"], [1.5, 1.5], atol=1e-6)
+  assert found["box_labels"].tolist() == [[0, 1, 1], [0, 1, 0]]
+  assert found["box_persons"].tolist() == [0, 1]
+  assert (int(found["label"]), int(found["num_frames"])) == (1, 30)
+  lists = tmp_path / "set" / "ava_v2.2" / "ava_train_v2.2.csv"
+  before = fingerprint(options)
+  lists.write_text(lists.read_text().replace("0.600", "0.601"))
+  assert fingerprint(options) != before
+
+
 def edit(name: str, old: str, new: str) -> Callable[[pathlib.Path], None]:
   def change(root: pathlib.Path) -> None:
     text = (root / name).read_text()
@@ -281,6 +347,8 @@ def remove(pattern: str) -> Callable[[pathlib.Path], None]:
   return change
 
 
+AVA, AVA_ACTIONS = "ava_v2.2/ava_train_v2.2.csv", "ava_v2.2/ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+AVA_EXCLUDED = "ava_v2.2/ava_train_excluded_timestamps_v2.2.csv"
 UCF, HMDB, KIN = "ucfTrainTestlist", "testTrainMulti_7030_splits/run_test_split1.txt", "annotations/train.csv"
 ANET, SSV2 = "activity_net.v1-3.min.json", "labels/train.json"
 FAULTS: list[tuple[str, Callable[[pathlib.Path], None], str]] = [
@@ -325,6 +393,18 @@ FAULTS: list[tuple[str, Callable[[pathlib.Path], None], str]] = [
   ("activitynet", edit(ANET, "[0.0, 0.2]", "[0.0]"), r"a0000000000 annotation 1 needs a label and a segment \[start"),
   ("activitynet", edit(ANET, "[0.0, 0.2]", "[0.3, 0.2]"), r"annotation 1 ends at 0.2 s, before its start at 0.3 s"),
   ("activitynet", remove("*000.m*"), r"none of the 4 videos of .*min.json is below"),
+  ("ava", remove("ava_train_v2.2.csv"), r"no ava_train_v2.2.csv in .*; put the lists of AVA there"),
+  ("ava", remove("ava_val_v2.2.csv"), r"there is no file .*ava_val_v2.2.csv; put the official one there"),
+  ("ava", remove("*val_excluded*"), r"there is no file .*ava_val_excluded_timestamps_v2.2.csv; put the official one"),
+  ("ava", remove("*.pbtxt"), r"there is no file .*activitynet_2019.pbtxt; put the official one there"),
+  ("ava", edit(AVA_ACTIONS, "id: 80", "id: 1"), r"pbtxt has the item \{ name: \"watch \(a person\)\" id: 1 \}; each"),
+  ("ava", edit(AVA, "0.100", "1.100"), r"train_v2.2.csv line 1 is 'a00.*,1.100.*'; it must be VIDEO,SECOND,"),
+  ("ava", edit(AVA, "0.500,0.900", "0.050,0.900"), r"line 1 is .*with a box in 0\.\.1"),
+  ("ava", edit(AVA, ",12,0", ",12"), r"train_v2.2.csv line 1 is .*; it must be VIDEO,SECOND,LEFT"),
+  ("ava", edit(AVA, "0902", "9:02"), r"train_v2.2.csv line 1 is 'a0000000000,9:02,.*'; it must be VIDEO,SECOND,LEFT"),
+  ("ava", edit(AVA_EXCLUDED, ",0904", ""), r"timestamps_v2.2.csv line 1 is 'a0000000000'; it must be VIDEO,SECOND, s"),
+  ("ava", edit(AVA, "b0000000000", "c0000000000"), r"ava_v2.2: group 'c0000000000' is in two splits, train"),
+  ("ava", remove("*000.m*"), r"none of the 4 videos of .*ava_\*_v2.2.csv is below"),
 ]  # fmt: skip
 
 
@@ -340,7 +420,7 @@ def test_faulty_lists_are_explained_in_one_line(
   assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["kinetics", "something_something", "activitynet"])
+@pytest.mark.parametrize("name", ["kinetics", "something_something", "activitynet", "ava"])
 def test_one_official_division(name: str, tmp_path: pathlib.Path):
   """Sets with one division refuse other split numbers, and a second validation split."""
   options = made(name, tmp_path)

@@ -1,6 +1,7 @@
 """MODEL: the contract of every file in the folder, and what is special about the recurrent ones."""
 
 import functools
+import re
 from typing import Any
 
 import jax
@@ -8,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vu_jax.build import build
 from vu_jax.config import find_module, names
 from vu_jax.errors import UserError
 from vu_jax.models.conv_lstm import Model as ConvLSTMModel
 
-ORDER_BLIND = {"frame_cnn"}
+ORDER_BLIND = {"frame_cnn", "inception", "resnet"}  # they average over frames
 MODELS = names("model")
-VIDEO = jax.random.normal(jax.random.key(0), (2, 3, 16, 16, 3))
+BATCH = 2
 
 
 def tiny(name: str, **changes: Any) -> Any:
@@ -22,42 +24,71 @@ def tiny(name: str, **changes: Any) -> Any:
   return module.Model(**module.TINY | changes)
 
 
-def call(model: Any, variables: Any, video: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+def clip_size(name: str) -> tuple[int, int, int]:
+  """(T, H, W) of a small clip that the model can take."""
+  return getattr(find_module("model", name), "TINY_CLIP", (3, 16, 16))
+
+
+def drawn(name: str) -> jax.Array:
+  return jax.random.normal(jax.random.key(0), (BATCH, *clip_size(name), 3))
+
+
+def call(model: Any, variables: Any, video: jax.Array, train: bool = False) -> Any:
+  """The outputs; in training with the changed collections beside them."""
   mutable = [c for c in variables if c != "params"] if train else False
-  out = model.apply(variables, video, train=train, mutable=mutable, rngs={"dropout": jax.random.key(1)})
-  return out[0] if train else out
+  return model.apply(variables, video, train=train, mutable=mutable, rngs={"dropout": jax.random.key(1)})
+
+
+def random_variables(model: Any, video: Any) -> Any:
+  """Every parameter random, also those that start at zero and would hide what is behind them; nothing is compiled."""
+  shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), video)
+  rng = np.random.default_rng(0)
+
+  def draw(path: Any, leaf: Any) -> jax.Array:
+    last, noise = path[-1].key, rng.normal(size=leaf.shape)
+    if last in ("scale", "var"):
+      return jnp.asarray(1 + 0.1 * np.abs(noise), leaf.dtype)
+    fan_in = int(np.prod(leaf.shape[:-1])) if leaf.ndim > 1 else 100
+    return jnp.asarray(noise / fan_in**0.5, leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @functools.cache
-def initialised(name: str) -> tuple[Any, Any, Any]:
+def prepared(name: str) -> tuple[Any, Any, Any]:
   """(model, variables, the jitted call), one compilation for several tests."""
   model = tiny(name)
-  variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), VIDEO)
-  return model, variables, jax.jit(functools.partial(call, model))
+  return model, random_variables(model, drawn(name)), jax.jit(functools.partial(call, model))
+
+
+@functools.cache
+def trained(name: str) -> tuple[Any, Any]:
+  """Gradients of every parameter, and the collections after a call in training."""
+  model, variables, _ = prepared(name)
+
+  def objective(params):
+    out, changed = call(model, variables | {"params": params}, drawn(name), train=True)
+    mixes = {k: jax.random.normal(jax.random.key(i), v.shape) for i, (k, v) in enumerate(sorted(out.items()))}
+    return sum((mixes[k] * (v + v**2)).sum() for k, v in out.items()), changed
+
+  return jax.jit(jax.grad(objective, has_aux=True))(variables["params"])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_contract(name: str):
   """A clip becomes `tokens` on a grid in time and space, and `pooled` of the same width, one row per clip."""
-  _, variables, run = initialised(name)
-  out = run(variables, VIDEO)
+  _, variables, run = prepared(name)
+  out = run(variables, drawn(name))
   assert out["tokens"].ndim == 5
-  assert out["tokens"].shape[0] == 2
-  assert out["pooled"].shape == (2, out["tokens"].shape[-1])
-  assert all(jnp.isfinite(value).all() for value in out.values())
+  assert out["tokens"].shape[0] == BATCH
+  assert out["pooled"].shape == (BATCH, out["tokens"].shape[-1])
+  assert all(jnp.isfinite(value).all() for value in jax.tree.leaves(out))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_learns(name: str):
   """No parameter is left without a gradient, and none gets one that is not finite."""
-  model, variables, _ = initialised(name)
-  mix = jax.random.normal(jax.random.key(2), (64,))
-
-  def objective(params):
-    out = call(model, variables | {"params": params}, VIDEO, train=True)
-    return sum((v * mix[: v.shape[-1]]).sum() for v in (out["tokens"] ** 2, out["pooled"]))
-
-  grads = jax.jit(jax.grad(objective))(variables["params"])
+  grads, _ = trained(name)
   for path, grad in jax.tree_util.tree_leaves_with_path(grads):
     place = jax.tree_util.keystr(path)
     assert jnp.isfinite(grad).all(), place
@@ -65,26 +96,37 @@ def test_every_parameter_learns(name: str):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_stored_statistics_move_in_training(name: str):
+  """Each mean and variance moves towards the batch's; a call outside of training cannot write them."""
+  _, variables, _ = prepared(name)
+  _, changed = trained(name)
+  before, after = (jax.tree_util.tree_leaves_with_path(v) for v in (variables.get("batch_stats", {}), changed))
+  assert len(before) == len(after)
+  for (path, old), (_, new) in zip(before, after, strict=True):
+    assert (old != new).any(), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_bfloat16_keeps_float32_parameters_and_the_result(name: str):
-  """Half the bits in the computation: the same parameters, and features within 3 % of their length."""
-  _, variables, run = initialised(name)
-  model = tiny(name, dtype="bfloat16")
-  shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), VIDEO)
+  """Half the bits in the computation: the same parameters, and features within 4 % of their length."""
+  _, variables, run = prepared(name)
+  model, video = tiny(name, dtype="bfloat16"), drawn(name)
+  shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), video)
   assert jax.tree.map(lambda s: (s.shape, s.dtype), shapes) == jax.tree.map(lambda s: (s.shape, s.dtype), variables)
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes["params"])} == {jnp.dtype("float32")}
-  exact, rough = run(variables, VIDEO), jax.jit(functools.partial(call, model))(variables, VIDEO)
+  exact, rough = run(variables, video), jax.jit(functools.partial(call, model))(variables, video)
   for key in ("tokens", "pooled"):
     assert rough[key].dtype == jnp.bfloat16
     distance = jnp.linalg.norm(rough[key].astype(jnp.float32) - exact[key])
-    assert 0 < distance < 0.03 * jnp.linalg.norm(exact[key]), key
+    assert 0 < distance < 0.04 * jnp.linalg.norm(exact[key]), key
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_clip_does_not_see_the_others_of_its_batch(name: str):
   """Other neighbours, same features."""
-  _, variables, run = initialised(name)
-  alone = run(variables, VIDEO)
-  crowded = run(variables, VIDEO.at[1].set(100.0))
+  _, variables, run = prepared(name)
+  alone = run(variables, drawn(name))
+  crowded = run(variables, drawn(name).at[1].multiply(-3.0))
   for key in ("tokens", "pooled"):
     np.testing.assert_allclose(alone[key][0], crowded[key][0], rtol=1e-5, atol=1e-6)
     assert not np.allclose(alone[key][1], crowded[key][1])
@@ -93,53 +135,89 @@ def test_a_clip_does_not_see_the_others_of_its_batch(name: str):
 @pytest.mark.parametrize("name", MODELS)
 def test_frame_order_matters_only_to_models_of_time(name: str):
   """Played backwards, a clip looks the same to a model that averages over frames, and to no other."""
-  _, variables, run = initialised(name)
-  forward, backward = run(variables, VIDEO)["pooled"], run(variables, VIDEO[:, ::-1])["pooled"]
+  _, variables, run = prepared(name)
+  forward, backward = run(variables, drawn(name))["pooled"], run(variables, drawn(name)[:, ::-1])["pooled"]
   difference = float(jnp.linalg.norm(forward - backward) / jnp.linalg.norm(forward))
   assert difference < 1e-5 if name in ORDER_BLIND else difference > 1e-3
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("size", [(17, 22), (15, 31)])
-def test_any_size_fits(name: str, size: tuple[int, int]):
-  """Odd and oblong frames keep the contract (shapes only, nothing is computed)."""
-  model = tiny(name)
-  video = jax.ShapeDtypeStruct((3, 5, *size, 3), jnp.float32)
-  out, _ = jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), video)
-  assert out["tokens"].shape[0] == 3
-  assert out["pooled"].shape == (3, out["tokens"].shape[-1])
+@pytest.mark.parametrize("more", [(2, 1, 6), (1, -1, 15)], ids=str)
+def test_any_size_fits_or_the_error_names_those_that_do(name: str, more: tuple[int, int, int]):
+  """Odd and oblong frames keep the contract, or are refused with the sizes that work (nothing is computed)."""
+  size = [n + m for n, m in zip(clip_size(name), more, strict=True)]
+  video = jax.ShapeDtypeStruct((3, *size, 3), jnp.float32)
+  init = functools.partial(tiny(name).init_with_output, train=False)
+  message = ""
+  try:
+    out, _ = jax.eval_shape(init, jax.random.key(0), video)
+  except UserError as error:
+    message = str(error)
+  if message:
+    assert re.search(r"multiples? of \d|at least \d|must be \d", message), message
+  else:
+    assert out["tokens"].shape[0] == 3
+    assert out["pooled"].shape == (3, out["tokens"].shape[-1])
+
+
+PRESETS = [(name, preset) for name in MODELS for preset in getattr(find_module("model", name), "PRESETS", {})]
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_presets_are_values_of_fields(name: str, preset: str):
+  """Each value is one that a config may give, with and without other keys beside it."""
+  module = find_module("model", name)
+  model = build(module.Model, module.PRESETS[preset] | {"dtype": "bfloat16"}, "config.model")
+  assert model.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if hasattr(find_module("model", name).Model, "remat")])
+def test_remat_recomputes_blocks(name: str):
+  """The backward pass holds recomputations exactly where the field asks for them."""
+  video = jax.ShapeDtypeStruct((1, *clip_size(name), 3), jnp.float32)
+  for remat in (False, True):
+    model = tiny(name, remat=remat)
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), video)
+    jaxpr = jax.make_jaxpr(functools.partial(call, model, train=True))(variables, video)
+    assert bool(re.search(r"\b(remat2?|checkpoint)\b", str(jaxpr))) == remat
 
 
 def test_frame_features_are_those_of_each_frame_alone():
   """The tokens of frame 1 are those of a clip of that frame only: time is nothing but a batch here."""
-  _, variables, run = initialised("frame_cnn")
-  whole, one = run(variables, VIDEO)["tokens"], run(variables, VIDEO[:, 1:2])["tokens"]
+  _, variables, run = prepared("frame_cnn")
+  video = drawn("frame_cnn")
+  whole, one = run(variables, video)["tokens"], run(variables, video[:, 1:2])["tokens"]
   np.testing.assert_allclose(whole[:, 1:2], one, rtol=1e-4, atol=1e-5)
 
 
 def test_recurrent_features_do_not_see_the_future():
   """Changing the last frame changes its own tokens and none before."""
-  _, variables, run = initialised("conv_lstm")
-  before, after = (run(variables, v)["tokens"] for v in (VIDEO, VIDEO.at[:, 2].set(0.0)))
+  _, variables, run = prepared("conv_lstm")
+  video = drawn("conv_lstm")
+  before, after = (run(variables, v)["tokens"] for v in (video, video.at[:, 2].set(0.0)))
   np.testing.assert_array_equal(before[:, :2], after[:, :2])
   assert not np.allclose(before[:, 2], after[:, 2])
 
 
+# Of models with several forms of the stream: groups of forms that share their parameters, and so a compilation.
+FORMS = {
+  "conv_lstm": [[{"input": i, "pool": p} for p in ("mean", "last")] for i in ("frames", "differences", "both")],
+}
 STREAMING = [
-  (name, changes)
+  (name, forms)
   for name in MODELS
   if hasattr(find_module("model", name).Model, "stream")
-  for changes in ([{"input": "frames"}, {"input": "differences"}, {"input": "both"}] if name == "conv_lstm" else [{}])
+  for forms in FORMS.get(name, [[{}]])
 ]
 
 
-@pytest.mark.parametrize(("name", "changes"), STREAMING)
-def test_streaming_equals_the_clip(name: str, changes: dict[str, Any]):
-  """Frame by frame, and in uneven chunks, tokens and pooled are those of the clip in one call; odd frame sizes."""
-  video = jax.random.normal(jax.random.key(3), (2, 3, 15, 22, 3))
-  pools = ("mean", "last") if name == "conv_lstm" else ("",)
-  models = [tiny(name, **changes, **({"pool": pool} if pool else {})) for pool in pools]
-  variables = jax.jit(functools.partial(models[0].init, train=False))(jax.random.key(0), video)
+@pytest.mark.parametrize(("name", "forms"), STREAMING)
+def test_streaming_equals_the_clip(name: str, forms: list[dict[str, Any]]):
+  """Frame by frame, and in uneven chunks, tokens and pooled are those of the clip in one call."""
+  video = drawn(name)
+  frames, size = video.shape[1], video.shape[2:4]
+  models = [tiny(name, **form) for form in forms]
+  variables = random_variables(models[0], video)
 
   @jax.jit
   def clip(video):
@@ -151,19 +229,24 @@ def test_streaming_equals_the_clip(name: str, changes: dict[str, Any]):
     return [state for state, _ in pairs], [out for _, out in pairs]
 
   whole = clip(video)
-  for lengths in ((1, 1, 1), (2, 1)):
-    states, parts, start = [m.initial_state(2, 15, 22) for m in models], [], 0
-    for length in lengths:
-      states, outs = stream(states, video[:, start : start + length])
+  for lengths in ([1] * frames, [2] + [1] * (frames - 2)):
+    states, parts = [m.initial_state(BATCH, *size) for m in models], []
+    for chunk in jnp.split(video, np.cumsum(lengths)[:-1], axis=1):
+      states, outs = stream(states, chunk)
       parts.append(outs)
-      start += length
-    for i, pool in enumerate(pools):
+    for i, form in enumerate(forms):
       tokens = jnp.concatenate([outs[i]["tokens"] for outs in parts], axis=1)
-      np.testing.assert_allclose(tokens, whole[i]["tokens"], rtol=1e-4, atol=1e-5, err_msg=f"{pool} {lengths}")
-      np.testing.assert_allclose(outs[i]["pooled"], whole[i]["pooled"], rtol=1e-4, atol=1e-5, err_msg=pool)
-  if len(models) == 2:
-    np.testing.assert_allclose(whole[1]["pooled"], whole[1]["tokens"][:, -1].mean((1, 2)), rtol=1e-4, atol=1e-5)
-    assert not np.allclose(whole[0]["pooled"], whole[1]["pooled"])
+      np.testing.assert_allclose(tokens, whole[i]["tokens"], rtol=1e-4, atol=1e-5, err_msg=f"{form} {lengths}")
+      np.testing.assert_allclose(outs[i]["pooled"], whole[i]["pooled"], rtol=1e-4, atol=1e-5, err_msg=str(form))
+
+
+def test_conv_lstm_pools_all_frames_or_the_last():
+  """`pool="last"` is the mean of the last frame's tokens; "mean" is another number."""
+  video = drawn("conv_lstm")
+  variables = random_variables(tiny("conv_lstm"), video)
+  whole = [tiny("conv_lstm", pool=pool).apply(variables, video, train=False) for pool in ("mean", "last")]
+  np.testing.assert_allclose(whole[1]["pooled"], whole[1]["tokens"][:, -1].mean((1, 2)), rtol=1e-4, atol=1e-5)
+  assert not np.allclose(whole[0]["pooled"], whole[1]["pooled"])
 
 
 def test_differences_need_two_frames():

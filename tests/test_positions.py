@@ -31,52 +31,52 @@ def normal(seed: int, *shape: int) -> jax.Array:
 @pytest.mark.parametrize(
   ("form", "shapes"),
   [
-    ("joint", {"joint": (12, 4)}),
-    ("separable", {"space": (6, 4), "time": (2, 4)}),
-    ("space", {"space": (6, 4)}),
+    ("joint", {"joint": (2, 3, 2, 4)}),
+    ("separable", {"space": (3, 2, 4), "time": (2, 4)}),
+    ("space", {"space": (3, 2, 4)}),
     ("time", {"time": (2, 4)}),
   ],
 )
 def test_learned_positions_are_the_tables_of_their_form(form: str, shapes: dict[str, tuple[int, int]]):
-  """Each token gets the rows of its own time and place, in the order (t h w) of the flat tables."""
-  model, tokens = LearnedPositions(GRID, form), normal(1, 2, *GRID, 4)
+  """Each token gets the entries of its own time and place."""
+  model, tokens = LearnedPositions(form), normal(1, 2, *GRID, 4)
   out, variables = model.init_with_output(KEY, tokens)
   params = variables["params"]
   assert jax.tree.map(jnp.shape, params) == shapes
   for t, h, w in np.ndindex(*GRID):
-    row = {"joint": (t * 3 + h) * 2 + w, "space": h * 2 + w, "time": t}
-    expected = tokens[:, t, h, w] + sum(table[row[name]] for name, table in params.items())
+    place = {"joint": (t, h, w), "space": (h, w), "time": t}
+    expected = tokens[:, t, h, w] + sum(table[place[name]] for name, table in params.items())
     np.testing.assert_allclose(out[:, t, h, w], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_gradient_of_a_table_is_the_sum_over_its_tokens():
   """Of the clips and, for each separate table, of the axes that it does not span."""
   tokens, mix = normal(1, 2, *GRID, 4), normal(2, 2, *GRID, 4)
-  model = LearnedPositions(GRID, "separable")
+  model = LearnedPositions("separable")
   variables = model.init(KEY, tokens)
   grads = jax.grad(lambda v: (model.apply(v, tokens) * mix).sum())(variables)["params"]
-  np.testing.assert_allclose(grads["space"], mix.sum((0, 1)).reshape(6, 4), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(grads["space"], mix.sum((0, 1)), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(grads["time"], mix.sum((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["joint", "separable"])
 def test_learned_positions_serve_other_grids(form: str):
   """On a longer and larger clip each table is the resized one, and the parameters keep their shapes."""
-  model = LearnedPositions(GRID, form)
+  model = LearnedPositions(form)
   variables = model.init(KEY, jnp.zeros((1, *GRID, 4)))
   out = model.apply(variables, jnp.zeros((1, 4, 5, 2, 4)))
   p = variables["params"]
   if form == "joint":
-    expected = interpolate_positions(p["joint"], GRID, (4, 5, 2)).reshape(4, 5, 2, 4)
+    expected = interpolate_positions(p["joint"].reshape(12, 4), GRID, (4, 5, 2)).reshape(4, 5, 2, 4)
   else:
-    space = interpolate_positions(p["space"], (3, 2), (5, 2)).reshape(1, 5, 2, 4)
+    space = interpolate_positions(p["space"].reshape(6, 4), (3, 2), (5, 2)).reshape(1, 5, 2, 4)
     expected = space + interpolate_positions(p["time"], (2,), (4,)).reshape(4, 1, 1, 4)
   np.testing.assert_allclose(out[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_learned_positions_in_bfloat16():
   """The table stays float32 and the sum is rounded once: 256 + 0.75 + 0.75 is 258 in bfloat16, not 256."""
-  model = LearnedPositions((1, 1, 1), "separable", table_init=jax.nn.initializers.constant(0.75), dtype="bfloat16")
+  model = LearnedPositions("separable", table_init=jax.nn.initializers.constant(0.75), dtype="bfloat16")
   out, variables = model.init_with_output(KEY, jnp.full((1, 1, 1, 1, 2), 256.0, jnp.bfloat16))
   assert out.dtype == jnp.bfloat16
   assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

@@ -16,6 +16,8 @@ Batch keys (arrays with a leading B unless said otherwise):
   view   int32 (B,)        evaluation: number of the view of its video, 0 .. V-1
   target float32 (B, Y)    soft labels, where clips were mixed
   mask   float32 (B,)      1 = a real clip, 0 = padding of the last batch
+  audio  float32 (B, S)    sound of the clip, -1..1, where it is configured
+  audio_valid int32 (B, 2) first and behind the last sample that the sound track has; the others are silence
 """
 
 from dataclasses import dataclass

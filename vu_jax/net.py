@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
@@ -14,16 +15,21 @@ class Net(nn.Module):
   Fields:
     backbone: a model of `vu_jax/models`, video to features.
     head: a task's head, features (and the batch, such as text for teacher forcing) to named outputs.
+    frozen: the backbone is not trained: it works as in evaluation (no dropout, stored statistics) and gets no gradient.
     mean, std: per channel, in units of full scale (0..1); the network sees (pixel / 255 - mean) / std.
   """
 
   backbone: nn.Module
   head: nn.Module
+  frozen: bool = False
   mean: tuple[float, ...] = (0.5, 0.5, 0.5)
   std: tuple[float, ...] = (0.25, 0.25, 0.25)
 
   def __call__(self, batch: Mapping[str, Any], *, train: bool) -> dict[str, Array]:
-    features = self.backbone(normalize(batch["video"], self.mean, self.std), train=train)
+    video = normalize(batch["video"], self.mean, self.std)
+    features = self.backbone(video, train=train and not self.frozen)
+    if self.frozen:
+      features = jax.lax.stop_gradient(features)
     return self.head(features, batch, train=train)
 
 

@@ -30,7 +30,8 @@ def make_record(
     peak: of a large matrix product in the row's dtype [1/s].
   """
   ms = {name: round(timing.median_s * 1e3, 4) for name, timing in timings.items()}
-  rate = row.flops / timings["ours"].median_s if "ours" in timings else None
+  work = row.flops()
+  rate = work / timings["ours"].median_s if "ours" in timings else None
   reference = next((name for name in (row.baseline, *row.peers) if name in entrants), None)
   peer = min((name for name in row.peers if name in ms), key=ms.__getitem__, default=row.peers[0])
   errors = {
@@ -54,6 +55,7 @@ def make_record(
     "ratio": ratio(ms.get(peer), ms.get("ours")),
     "ratio_baseline": ratio(ms.get(row.baseline), ms.get("ours")),
     "peers": {name: ms[name] for name in row.peers if name in ms},
+    "gflop": round(work / 1e9, 4),
     "gflop_s": rate and round(rate / 1e9, 2),
     "share_of_peak": rate and round(rate / peak, 4),
     "lowering": ours_form,
@@ -64,6 +66,7 @@ def make_record(
     "spread": {name: round(timing.spread_s * 1e3, 4) for name, timing in timings.items()},
     "rounds": {name: len(timing.samples_s) for name, timing in timings.items()},
     "compile_s": {name: round(entrant.contender.compile_s, 3) for name, entrant in entrants.items()},
+    "peak_mib": {n: round(e.contender.peak_bytes / 2**20, 1) for n, e in entrants.items() if e.contender.peak_bytes},
     "reference": reference,
     "errors": errors,
     "agrees": all(error <= row.tolerance for error in errors.values()),

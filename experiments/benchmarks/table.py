@@ -28,8 +28,21 @@ def cells(record: Record) -> list[str]:
     _times(record["ratio_baseline"]),
     f"{record['gflop_s']:.3g}" if record["gflop_s"] else "",
     f"{record['share_of_peak']:.0%}" if record["share_of_peak"] else "",
-    " ".join(filter(None, [record["lowering"], better_lowering(record), disturbance(record), disagreement(record)])),
+    " ".join(
+      filter(
+        None, [network(record), record["lowering"], better_lowering(record), disturbance(record), disagreement(record)]
+      )
+    ),
   ]
+
+
+def network(record: Record) -> str:
+  """What one asks of a whole network beside its time, or nothing."""
+  if record["benchmark"] != "models" or not record["ours"]:
+    return ""
+  rate, peak = record["shapes"]["clips"][0] / record["ours"] * 1e3, record["peak_mib"]["ours"]
+  compiled = record["compile_s"]["ours"]
+  return f"{rate:.3g} clips/s, {record['gflop']:.3g} GFLOP, {peak:.0f} MiB, compiled in {compiled:.0f} s"
 
 
 def columns(records: Sequence[Record]) -> list[str]:

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Pass: TypeAlias = Literal["forward", "gradient", "read"]
+from vu_jax.cost import peak_bytes
+
+Pass: TypeAlias = Literal["forward", "gradient", "train", "read"]
 
 SLOW_S = 2.0  # a call this long is timed once, and that call is its warm-up too
 SHORT_S = 0.01  # calls shorter than this are timed several in a row, after one that is not timed
@@ -31,6 +33,7 @@ class Contender:
     read: a result as numpy arrays, in the same order and layout for all contenders of a row.
     form: which of its own variants this is, such as a lowering or a memory format.
     compile_s: what it took to compile [s].
+    peak_bytes: of memory, arguments and results included, where the compiler tells it; else 0.
   """
 
   start: Callable[[], Any]
@@ -38,6 +41,7 @@ class Contender:
   read: Callable[[Any], list[np.ndarray]]
   form: str = ""
   compile_s: float = 0.0
+  peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Row:
 
   Fields:
     name, kind: of the work; tables are grouped by kind.
-    pass_: forward, forward and gradient, or read (of clips).
-    flops: of the pass; a multiply-add is two. 0 where the work is not arithmetic.
+    pass_: forward, forward and gradient, train (a whole step), or read (of clips).
+    flops: counts those of the pass; a multiply-add is two. 0 where the work is not arithmetic.
     tolerance: largest relative error between contenders that counts as the same result.
     contenders: called when the row's turn comes; name -> how to make it, which may raise. "ours" comes first, then
       baseline and peers, then "lowering NAME".
@@ -75,7 +79,7 @@ class Row:
   pass_: Pass
   dtype: str
   shapes: dict[str, tuple[int, ...]]
-  flops: float
+  flops: Callable[[], float]
   tolerance: float
   contenders: Callable[[], Mapping[str, Callable[[], Contender]]]
   peers: tuple[str, ...] = ("torch",)
@@ -168,7 +172,7 @@ def jax_contender(function: Callable[..., Any], arguments: tuple[Any, ...], form
 
   # On the CPU, calls in a row would run side by side.
   begin = start_and_wait if jax.default_backend() == "cpu" else start
-  return Contender(begin, jax.block_until_ready, read_leaves, form, compile_s)
+  return Contender(begin, jax.block_until_ready, read_leaves, form, compile_s, peak_bytes(compiled))
 
 
 def read_leaves(result: Any) -> list[np.ndarray]:

@@ -101,7 +101,7 @@ def frame_numbers(
     ValueError: `times_s` does not fit the video.
   """
   check_length(clip, video_frames, fps, times_s)
-  in_frames = clip.sampling != "rate" and (times_s is None or (clip.sampling == "dense" and not clip.stride_s))
+  in_frames = _in_frames(clip, times_s)
   line = frame_line(video_frames) if in_frames else second_line(video_frames, fps, times_s)
   pick = _segments if clip.sampling == "segments" else _strided
   numbers = pick(clip, line, fps if in_frames else 1.0, rng, view)
@@ -111,7 +111,9 @@ def frame_numbers(
   return numbers
 
 
-def windows(clip: Clip, video_frames: int, fps: float, overlap_frac: float = 0.5) -> list[Int[np.ndarray, " T"]]:
+def windows(
+  clip: Clip, video_frames: int, fps: float, overlap_frac: float = 0.5, times_s: np.ndarray | None = None
+) -> list[Int[np.ndarray, " T"]]:
   """Clips that cover a long video, each sharing `overlap_frac` of its span with the next, the last one flush.
 
   Segments over the whole video make one window.
@@ -121,9 +123,15 @@ def windows(clip: Clip, video_frames: int, fps: float, overlap_frac: float = 0.5
     video_frames: length of the video [frames].
     fps: its frame rate [1/s].
     overlap_frac: in [0, 1); 0 = side by side.
+    times_s: when each frame begins [s]; None = the rate is constant. With it clips by seconds are evenly spaced, and
+      share a little more.
   """
   if not 0 <= overlap_frac < 1:
     raise ValueError(f"overlap_frac = {overlap_frac}: must be at least 0 and below 1")
+  if times_s is not None and not _in_frames(clip, times_s):
+    length, room = _span_and_room(clip, second_line(video_frames, fps, times_s))
+    count = max(math.ceil(room / (max(length, 1 / fps) * (1 - overlap_frac))), 0) + 1
+    return [frame_numbers(clip, video_frames, fps, None, times_s, (number, count)) for number in range(count)]
   length = span(clip, video_frames, fps)
   if length >= video_frames:
     return [frame_numbers(clip, video_frames, fps, None)]
@@ -154,6 +162,19 @@ def in_order(frames: Int[np.ndarray, " T"]) -> tuple[Int[np.ndarray, " n"], Int[
     return frames, None
   numbers, places = np.unique(frames, return_inverse=True)
   return numbers, places
+
+
+def _in_frames(clip: Clip, times_s: np.ndarray | None) -> bool:
+  """Whether the clip is taken by frame numbers, not by times."""
+  return clip.sampling != "rate" and (times_s is None or (clip.sampling == "dense" and not clip.stride_s))
+
+
+def _span_and_room(clip: Clip, line: Timeline) -> tuple[float, float]:
+  """Seconds that a clip takes, and that the video has left."""
+  if clip.sampling == "segments":
+    return clip.span_s or line.end, line.end - (clip.span_s or line.end)
+  length = (clip.num_frames - 1) * _stride(clip, 1.0)
+  return length, float(line.starts[-1]) - length
 
 
 def _strided(clip: Clip, line: Timeline, fps: float, rng: Rng, view: tuple[int, int]) -> Int[np.ndarray, " T"]:

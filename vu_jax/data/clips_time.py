@@ -1,9 +1,12 @@
 """The line on which the frames of a video lie, in frames or in seconds, and what is found at a place on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+
+_EVEN_S = 0.002  # containers round times to as little as a millisecond, the first one too
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,17 @@ def second_line(video_frames: int, fps: float, times_s: np.ndarray | None) -> Ti
     raise ValueError(f"times_s must hold {video_frames} times in order, got shape {times.shape}")
   frame = float(np.median(np.diff(times))) if video_frames > 1 else 1 / fps
   return Timeline(times - times[0], frame or 1 / fps, False)
+
+
+def uneven_times(times_s: Sequence[float], fps: float) -> tuple[float, ...]:
+  """When each frame begins since the first one [s], where a constant rate does not say it; empty where it does.
+
+  Args:
+    times_s: of the frames, in order.
+    fps: the rate that is stored with them [1/s].
+  """
+  if not times_s:
+    return ()
+  since_first = np.asarray(times_s, np.float64) - times_s[0]
+  late = np.abs(since_first - np.arange(len(times_s)) / fps)
+  return tuple(since_first.tolist()) if late.max() > _EVEN_S else ()

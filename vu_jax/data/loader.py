@@ -6,7 +6,7 @@ augmentation holds the GIL for long, `workers` decode in processes; the batches 
 
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -17,8 +17,10 @@ import jax
 import numpy as np
 from absl import flags
 
+from vu_jax.data.audio.window import NO_AUDIO, Audio, clip_sound, silence
 from vu_jax.data.augmentation.augment import Augment, augmented
 from vu_jax.data.clips import Clip, Rng, frame_numbers, in_order
+from vu_jax.data.clips_time import second_line
 from vu_jax.data.order import Order, Rule, Stream, choose_order, subset
 from vu_jax.data.protocol import ONE_VIEW, Eval
 from vu_jax.data.quarantine import Quarantine, in_time, load_or_replace
@@ -91,6 +93,7 @@ def load_clip(
   views: Eval = ONE_VIEW,
   view: int = 0,
   timeout_s: float = 0.0,
+  audio: Audio = NO_AUDIO,
 ) -> dict[str, np.ndarray]:
   """Reads, decodes, crops and augments one clip; rng None = evaluation, which does not augment.
 
@@ -99,9 +102,10 @@ def load_clip(
     rng: of training.
     views, view: which of the views evaluation takes.
     timeout_s: for decoding; 0 = none.
+    audio: the rule for the sound; augmentation leaves it as it is.
 
   Raises:
-    UserError: the stored video cannot be decoded, not in time, or is too short; the message names it.
+    UserError: the stored video cannot be decoded, not in time, is too short or silent; the message names it.
   """
   example = source[index]
   try:
@@ -113,6 +117,7 @@ def load_clip(
     window = choose_view(pixels, height, width, rng, views.place(view, height, width))
     video = in_time(timeout_s, partial(decode_clip, example["video"], frames, window))
     video = video if back is None else video[back]
+    sound = _sound(example, clip, audio, wanted) if audio.rate_hz else {}
   except (VideoError, UserError, TimeoutError) as error:
     raise UserError(f"{example['id']}: {error}") from error
   return {
@@ -120,6 +125,7 @@ def load_clip(
     "label": np.array(example["label"], np.int32),
     "index": np.array(index, np.int32),
     "mask": np.array(1, np.float32),
+    **sound,
   }
 
 
@@ -133,6 +139,7 @@ def train_batches(
   labels: np.ndarray | None = None,
   quarantine: pathlib.Path | None = None,
   order: Order | None = None,
+  audio: Audio = NO_AUDIO,
 ) -> Any:
   """An endless, resumable iterator over this host's share of ordered batches.
 
@@ -146,6 +153,7 @@ def train_batches(
     labels: of all examples; None = read from the source where the order needs them.
     quarantine: file that names the clips that cannot be read; None = they are kept in memory.
     order: replaces that of `loader`, such as a `mixture` of the parts of a concatenated source.
+    audio: the rule for the sound.
 
   Raises:
     UserError: the order cannot be had of these labels, or the batch not be shared among the hosts.
@@ -158,7 +166,7 @@ def train_batches(
   if labels is not None and loader.needs_labels:
     pool, chosen = training_order(loader, labels, source.label_names, seed)
     order = order or chosen
-  read = partial(_load_random, source, clip, pixels, augment, loader.timeout_s)
+  read = partial(_load_random, source, clip, pixels, augment, loader.timeout_s, audio)
   if loader.max_bad_frac:
     kept = Quarantine(quarantine, len(pool), loader.max_bad_frac)
     read = partial(load_or_replace, read, kept, partial(_substitutes, pool, labels))
@@ -177,14 +185,21 @@ def training_order(
   return pool, choose_order(loader.order, labels, pool, loader.batch_size, loader.clips_per_class, seed)
 
 
-def eval_batches(source: Source, clip: Clip, pixels: Pixels, loader: Loader, views: Eval = ONE_VIEW) -> Iterator[Batch]:
+def eval_batches(
+  source: Source,
+  clip: Clip,
+  pixels: Pixels,
+  loader: Loader,
+  views: Eval = ONE_VIEW,
+  audio: Audio = NO_AUDIO,
+) -> Iterator[Batch]:
   """This host's share of one exact pass: every view of every clip once, the last batch filled up with mask 0.
 
   Batches also hold `view`: the number of the view, 0 .. V-1; all views of a clip follow each other.
   """
   host, hosts = jax.process_index(), jax.process_count()
   padded = num_eval_batches(source, loader, views) * loader.batch_size
-  read = partial(_load_or_pad, source, clip, pixels, views, loader.timeout_s)
+  read = partial(_load_or_pad, source, clip, pixels, views, loader.timeout_s, audio)
   clips = grain.MapDataset.range(padded)[host::hosts].map(read).batch(_local(loader, hosts))
   return iter(_threaded(clips, loader))
 
@@ -199,10 +214,11 @@ def _load_random(
   pixels: Pixels,
   augment: Augment,
   timeout_s: float,
+  audio: Audio,
   index: int,
   rng: np.random.Generator,
 ) -> Any:
-  return load_clip(source, clip, pixels, int(index), rng, augment, timeout_s=timeout_s)
+  return load_clip(source, clip, pixels, int(index), rng, augment, timeout_s=timeout_s, audio=audio)
 
 
 def _substitutes(pool: np.ndarray, labels: np.ndarray | None, index: int) -> list[np.ndarray]:
@@ -210,15 +226,27 @@ def _substitutes(pool: np.ndarray, labels: np.ndarray | None, index: int) -> lis
   return [pool] if labels is None else [pool[labels[pool] == labels[index]], pool]
 
 
-def _load_or_pad(source: Source, clip: Clip, pixels: Pixels, views: Eval, timeout_s: float, place: int) -> Any:
+def _load_or_pad(
+  source: Source, clip: Clip, pixels: Pixels, views: Eval, timeout_s: float, audio: Audio, place: int
+) -> Any:
   index, view = divmod(place, views.num_views)
   number = np.array(view, np.int32)
   if index < len(source):
-    found = load_clip(source, clip, pixels, index, None, views=views, view=view, timeout_s=timeout_s)
+    found = load_clip(source, clip, pixels, index, None, views=views, view=view, timeout_s=timeout_s, audio=audio)
     return found | {"view": number}
   video = np.zeros((clip.num_frames, pixels.crop, pixels.crop, 3), np.uint8)
   zero = np.zeros((), np.int32)
-  return {"video": video, "label": zero, "index": zero, "mask": np.zeros((), np.float32), "view": number}
+  sound = silence(audio, clip) if audio.rate_hz else {}
+  return {"video": video, "label": zero, "index": zero, "mask": np.zeros((), np.float32), "view": number, **sound}
+
+
+def _sound(example: Mapping[str, Any], clip: Clip, audio: Audio, frames: np.ndarray) -> dict[str, np.ndarray]:
+  """The batch keys of the sound of a clip that takes these frames."""
+  if "audio" not in example:
+    raise UserError('the dataset was prepared without sound; set config.data.audio = "flac"')
+  fps = float(example["fps"])
+  starts_s = second_line(int(example["num_frames"]), fps, example.get("times_s")).starts
+  return clip_sound(example["audio"], audio, clip, starts_s[frames], 1 / fps)
 
 
 def _threaded(batches: Any, loader: Loader, workers: int = 0) -> Any:

@@ -8,6 +8,7 @@ from einops import rearrange, repeat
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
+from vu_jax.errors import UserError
 from vu_jax.layers import window
 from vu_jax.layers.conv import conv3d
 from vu_jax.layers.dense import add_bias
@@ -24,24 +25,23 @@ def embed_tubelets(video: Float[Array, "B T H W C"], kernel: Float[Array, "kt kh
   A rearrangement and one matrix product, which every backend runs near its peak, forwards and backwards.
 
   Raises:
-    ValueError: the tubelets do not fill the video exactly; the message names the nearest sizes that work.
+    UserError: the tubelets do not fill the video exactly; the message names the nearest sizes that work.
 
   Source: Arnab et al. 2021, "ViViT", section 3.2, "Tubelet embedding".
   """
   kt, kh, kw = kernel.shape[:3]
-  _check_divides(video.shape[1:4], (kt, kh, kw))
+  check_divides(video.shape[1:4], (kt, kh, kw))
   tubelets = rearrange(video, "b (t kt) (h kh) (w kw) c -> b t h w (kt kh kw c)", kt=kt, kh=kh, kw=kw)
   return jnp.einsum("bthwk,kd->bthwd", tubelets, rearrange(kernel, "kt kh kw c d -> (kt kh kw c) d"))
 
 
-def _check_divides(size: tuple[int, ...], patch: tuple[int, ...]) -> None:
+def check_divides(size: tuple[int, ...], patch: tuple[int, ...]) -> None:
+  """Raises UserError unless patches of (time, height, width) fill a video of that size."""
   for name, n, k in zip(window.AXES, size, patch, strict=True):
     if n % k:
       below, above = n // k * k, -(-n // k) * k
       fitting = f"{below} or {above}" if below else f"{above}"
-      raise ValueError(
-        f"{name} is {n}, which patches of {k} do not divide: take {fitting}, or give strides and padding"
-      )
+      raise UserError(f"{name} is {n}: patches need a multiple of {k}, such as {fitting}")
 
 
 def inflate(
@@ -85,8 +85,8 @@ class PatchEmbed(nn.Module):
     dtype: of the computation; parameters are float32.
 
   Raises:
-    ValueError: without overlap and padding, when the patches do not fill the video exactly; otherwise when a patch
-      is larger than the padded video.
+    UserError: without overlap and padding, when the patches do not fill the video exactly.
+    ValueError: otherwise when a patch is larger than the padded video.
 
   Source: Arnab et al. 2021, "ViViT", section 3.2; Fan et al. 2021, "MViT" (overlapping).
   """

@@ -3,6 +3,7 @@
 import math
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
 
@@ -22,3 +23,13 @@ def flat(init: Initializer) -> Initializer:
 
 KERNEL = flat(nn.initializers.lecun_normal())
 """The start of kernels of convolutions and matrix products: truncated normal of variance 1 / (window * C)."""
+
+
+def he_fan_out(key, shape, dtype=jnp.float32):
+  """Kernels (*window, C, D) before a ReLU: normal of variance 2 / (window * D), which keeps that of the gradient.
+
+  Source: He et al. 2015, "Delving deep into rectifiers", equation 14; as in torch, groups are not counted.
+  """
+  deviation = math.sqrt(2 / (math.prod(shape[:-2]) * shape[-1]))
+  # Drawn as a matrix for the reason that `flat` states.
+  return (deviation * jax.random.normal(key, (math.prod(shape[:-1]), shape[-1]), dtype)).reshape(shape)

@@ -14,6 +14,7 @@ from einops import rearrange
 from flax.typing import Initializer
 from jaxtyping import Array, Float, Int, Num
 
+from vu_jax.layers.initial import flat
 from vu_jax.layers.precision import Dtype
 
 BASE = 10000.0  # longest wave over shortest wave, Vaswani et al. 2017, section 3.5
@@ -29,11 +30,10 @@ FORMS: dict[str, dict[str, tuple[int, ...]]] = {
 class LearnedPositions(nn.Module):
   """Adds learned positions to tokens: (B t h w D) -> (B t h w D).
 
-  Parameters, flat as in published checkpoints: `joint` (t*h*w D), or `space` (h*w D) and/or `time` (t D). Tokens on
-  another grid than `grid` get the tables resized to theirs (`interpolate_positions`).
+  Parameters: `joint` (t h w D), or `space` (h w D) and/or `time` (t D), for the grid of the tokens that `init` saw.
+  Tokens on another grid get the tables resized to theirs (`interpolate_positions`).
 
   Fields:
-    grid: (t, h, w) that the tables are made for.
     form: "joint", one table over all positions (ViViT); "separable", space plus time (TimeSformer, MViT); "space" or
       "time" alone (the encoders of factorised ViViT; TimeSformer without time).
     table_init: of the tables. TimeSformer starts `time` at zero: use a "space" and a "time" module there.
@@ -41,10 +41,9 @@ class LearnedPositions(nn.Module):
 
   Source: Arnab et al. 2021, "ViViT", section 3.1; Bertasius et al. 2021, "TimeSformer", equation 1; Fan et al. 2021,
     "MViT" (separable).
-  Differs from the paper: no row for a class token, which is its own parameter and holds its position.
+  Differs from the paper: no row for a class token, which has its own (`transformer.ClassToken`).
   """
 
-  grid: tuple[int, int, int]
   form: Literal["joint", "separable", "space", "time"] = "joint"
   table_init: Initializer = nn.initializers.normal(0.02)
   dtype: Dtype = "float32"
@@ -54,12 +53,20 @@ class LearnedPositions(nn.Module):
     batch, *new_grid, width = tokens.shape
     total = tokens.astype(jnp.float32)
     for name, axes in FORMS[self.form].items():
-      old, new = ([grid[a] for a in axes] for grid in (self.grid, new_grid))
-      table = self.param(name, self.table_init, (math.prod(old), width), jnp.float32)
-      table = repeat_in_front(interpolate_positions(table, old, new), batch * math.prod(new_grid[: axes[0]]))
+      new = [new_grid[a] for a in axes]
+      table = sized_at_init(self, name, self.table_init, (*new, width))
+      rows = interpolate_positions(table.reshape(-1, width), table.shape[:-1], new)
+      rows = repeat_in_front(rows, batch * math.prod(new_grid[: axes[0]]))
       behind = (1,) * (2 - axes[-1])
-      total += table.reshape(batch, *new_grid[: axes[-1] + 1], *behind, width)
+      total += rows.reshape(batch, *new_grid[: axes[-1] + 1], *behind, width)
     return total.astype(self.dtype)
+
+
+def sized_at_init(module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...]) -> Float[Array, "..."]:
+  """A parameter of `module` that has `shape` when it is made, and keeps it: so tables remember what they are for."""
+  if module.has_variable("params", name):
+    shape = module.get_variable("params", name).shape
+  return module.param(name, flat(init), shape, jnp.float32)
 
 
 def repeat_in_front(table: Float[Array, "N D"], times: int) -> Float[Array, "R N D"]:

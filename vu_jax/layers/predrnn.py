@@ -11,6 +11,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Shaped
 
 from vu_jax.layers.cells import LSTMState, lstm_hidden, lstm_memory, norm
+from vu_jax.layers.decoupling import Decoupling, increment
 from vu_jax.layers.dense import add_bias
 from vu_jax.layers.hoist import RecurrentMap
 from vu_jax.layers.input_map import InputMap
@@ -18,6 +19,7 @@ from vu_jax.layers.over_time import cell_params, check_clip, check_fields, check
 from vu_jax.layers.precision import Dtype
 
 Map = Float[Array, "B h w D"]
+Extras = dict[str, Array] | None
 
 
 class PredRNNState(NamedTuple):
@@ -35,7 +37,8 @@ class PredRNNState(NamedTuple):
 class SpatioTemporalCell(nn.Module):
   """One layer and step: C from the step before, M from the layer below; h' = o tanh(W_1x1 [C', M']).
 
-  Gates of the input, in this order: i, f, g of C; i, f, g of M; o.
+  Gates of the input, in this order: i, f, g of C; i, f, g of M; o. The last output are the increments of C and M, what
+  their input gates let in.
   Source: Wang et al. 2017, equation 3. Differs from the paper: `forget_bias` (as in the authors' code), `layer_norm`
   over the channels of each position, where their code takes the whole map.
   """
@@ -48,16 +51,20 @@ class SpatioTemporalCell(nn.Module):
   dtype: Dtype
 
   @nn.compact
-  def __call__(self, state: LSTMState, zigzag: Map, gates: Float[Array, "B h w G"]) -> tuple[LSTMState, Map]:
+  def __call__(
+    self, state: LSTMState, zigzag: Map, gates: Float[Array, "B h w G"]
+  ) -> tuple[LSTMState, Map, tuple[Map, Map]]:
     i, f, g, zigzag_i, zigzag_f, zigzag_g, o = jnp.split(gates, 7, axis=-1)
     own_i, own_f, own_g, own_o = jnp.split(self._map("hidden", state.hidden, 4), 4, axis=-1)
-    memory = lstm_memory(state.memory, i + own_i, f + own_f, g + own_g, self.forget_bias)
+    i, f, g = i + own_i, f + own_f, g + own_g
+    memory = lstm_memory(state.memory, i, f, g, self.forget_bias)
     own_i, own_f, own_g = jnp.split(self._map("zigzag", zigzag, 3), 3, axis=-1)
-    zigzag = lstm_memory(zigzag, zigzag_i + own_i, zigzag_f + own_f, zigzag_g + own_g, self.forget_bias)
+    zigzag_i, zigzag_f, zigzag_g = zigzag_i + own_i, zigzag_f + own_f, zigzag_g + own_g
+    zigzag = lstm_memory(zigzag, zigzag_i, zigzag_f, zigzag_g, self.forget_bias)
     both = jnp.concatenate([memory, zigzag], axis=-1)
     o = o + own_o + self._map("output", both, 1)
     shown = RecurrentMap(self.features, (1, 1), dtype=self.dtype, name="last")(both)
-    return LSTMState(lstm_hidden(shown, o), memory), zigzag
+    return LSTMState(lstm_hidden(shown, o), memory), zigzag, (increment(i, g), increment(zigzag_i, zigzag_g))
 
   def _map(self, name: str, x: Array, gates: int) -> Array:
     width = gates * self.features
@@ -69,7 +76,7 @@ class PredRNNCell(nn.Module):
   """One step of all layers; M enters the lowest from the top layer of the step before.
 
   Layers above the lowest read the hidden state of the one below of the same step, so their input convolutions stay
-  in the loop (their weight gradients do not).
+  in the loop (their weight gradients do not). With `decouple`, extras are {"decoupling": (B)}, else None.
   """
 
   features: int
@@ -79,25 +86,30 @@ class PredRNNCell(nn.Module):
   forget_bias: float
   layer_norm: bool
   dtype: Dtype
+  use_bias: bool = True
+  decouple: bool = False
 
   @nn.compact
-  def __call__(self, state: PredRNNState, gates: Float[Array, "B h w G"]) -> tuple[PredRNNState, None]:
+  def __call__(self, state: PredRNNState, gates: Float[Array, "B h w G"]) -> tuple[PredRNNState, Extras]:
     options = (self.hidden_scale, self.forget_bias, self.layer_norm, self.dtype)
     zigzag = state.zigzag
     states: list[LSTMState] = []
+    increments: list[tuple[Map, Map]] = []
     for k, old in enumerate(state.layers):
       gates = self._input(k, states[-1].hidden) if k else gates
       layer = SpatioTemporalCell(self.features, self.kernel_size, *options, name=f"layer{k}")
-      new, zigzag = layer(old, zigzag, gates)
+      new, zigzag, grown = layer(old, zigzag, gates)
       states.append(new)
-    return PredRNNState(tuple(states), zigzag), None
+      increments.append(grown)
+    extras = {"decoupling": Decoupling(self.dtype, name="decoupling")(increments)} if self.decouple else None
+    return PredRNNState(tuple(states), zigzag), extras
 
   def _input(self, k: int, x: Array) -> Array:
     width = 7 * self.features
     y = RecurrentMap(width, self.kernel_size, dtype=self.dtype, name=f"input{k}")(x)
     if self.layer_norm:
       return norm(y, [width], f"input{k}_norm", self.dtype)
-    return add_bias(self, y, f"input{k}_bias")
+    return add_bias(self, y, f"input{k}_bias") if self.use_bias else y
 
 
 class PredRNN(nn.Module):

@@ -1,16 +1,15 @@
-"""A CNN stem and stacked ConvLSTMs: motion through recurrence on feature maps."""
+"""A CNN stem and stacked ConvLSTMs or ConvGRUs: motion through recurrence on feature maps."""
 
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
-from einops import reduce
 from jaxtyping import Array, Float
 
-from vu_jax.errors import UserError
 from vu_jax.glossary import Count
-from vu_jax.layers.cnn import FrameStage, FrameTrunk
-from vu_jax.layers.recurrent import ConvLSTM
+from vu_jax.layers.frame_change import Seen, check_seen
+from vu_jax.layers.precision import Dtype
+from vu_jax.layers.recurrent_maps import ConvCell, Fuse, RecurrentMaps
+from vu_jax.layers.time_pool import Pool, TimePool
 
 State = dict[str, Any]
 TINY = {"stem": ((4, 2),), "hidden": (4, 8), "neck": (8,)}
@@ -22,18 +21,22 @@ class Model(nn.Module):
     video (B T H W 3) --stem--> (B T H/s W/s C) --ConvLSTM--> (B T H/s W/s D1) --stride 2, ConvLSTM--> ...
     --neck--> tokens (B T h w D); pooled (B D) = their mean over space and time
 
-  Source: Shi et al. 2015, "Convolutional LSTM Network", section 3.1.
-  Differs from the paper: classifies instead of forecasting, so each layer halves the resolution and no decoder
-  follows; no peepholes; group norm between layers.
+  Source: Shi et al. 2015, "Convolutional LSTM Network", section 3.1; for `cell` "gru" and the recurrence at several
+  resolutions, Ballas et al. 2016, "Delving Deeper into Convolutional Networks", sections 3.1 and 3.2.
+  Differs from the papers: classifies instead of forecasting, so each layer halves the resolution and no decoder
+  follows; no peepholes; group norm between layers. Ballas et al. recur on the layers of a pre-trained VGG.
 
   Fields:
     stem: (channels, spatial stride) of each stem convolution.
-    hidden: channels of each ConvLSTM.
+    hidden: channels of each recurrent layer.
     neck: channels of each stride-2 convolution behind them; it sees how motions lie to each other in the frame.
-    kernel: side of the ConvLSTM kernels [positions].
+    kernel: side of the recurrent kernels [positions].
     input: "frames", their "differences" to the frame before (zero at the first), or "both" as 2 C channels; differences
       show motion at once, where recurrence must first learn to, and hide still backgrounds. They need T >= 2.
-    pool: `pooled` is the "mean" of tokens over time, or that of the "last" frame only.
+    pool: `pooled` is the "mean" of tokens over time, that of the "last" frame only, or weighted by "attention".
+    cell: "lstm" (ConvLSTM) or "gru" (ConvGRU).
+    fuse: the neck reads the "last" recurrent layer, or "all" of them on the last one's grid.
+    remat: recompute each step of the recurrence in the backward pass: less memory, more time.
     dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
   """
 
@@ -41,20 +44,21 @@ class Model(nn.Module):
   hidden: tuple[Count, ...] = (16, 32)
   neck: tuple[Count, ...] = (64,)
   kernel: Count = 3
-  input: Literal["frames", "differences", "both"] = "frames"
-  pool: Literal["mean", "last"] = "mean"
-  dtype: Literal["float32", "bfloat16"] = "float32"
+  input: Seen = "frames"
+  pool: Pool = "mean"
+  cell: ConvCell = "lstm"
+  fuse: Fuse = "last"
+  remat: bool = False
+  dtype: Dtype = "float32"
 
   def setup(self) -> None:
-    self.trunk = FrameTrunk(self.stem, self.dtype)
-    self.recurrent = [ConvLSTM(d, kernel=self.kernel, dtype=self.dtype) for d in self.hidden]
-    self.down = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.hidden[1:]]
-    self.ahead = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.neck]
+    self.maps = self._maps()
+    nn.share_scope(self, self.maps)  # parameters are named trunk, recurrent_0, ... without another level
+    self.over_time = self._over_time()
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
     batch, steps, height, width, _ = video.shape
-    if self.input != "frames" and steps < 2:
-      raise UserError(f"conv_lstm with input='{self.input}' needs clips of at least 2 frames, not {steps}")
+    check_seen("conv_lstm", self.input, steps)
     return self.stream(self.initial_state(batch, height, width), video, train=train)[1]
 
   def stream(
@@ -66,38 +70,24 @@ class Model(nn.Module):
       The state after the last frame, and the outputs: `tokens` of these frames, `pooled` of all frames so far.
     """
     del train  # no dropout, no batch statistics
-    x, last_frame = self._input(video, state["last_frame"])
-    x = self.trunk(x)
-    carries = []
-    for i, layer in enumerate(self.recurrent):
-      x = self.down[i - 1](x) if i else x
-      x, carry = layer(x, state["carries"][i])
-      carries.append(carry)
-    for stage in self.ahead:
-      x = stage(x)
-    total = state["total"] + reduce(x.astype(jnp.float32), "b t h w d -> b d", "sum") / (x.shape[2] * x.shape[3])
-    steps = state["steps"] + video.shape[1]
-    pooled = total / steps if self.pool == "mean" else reduce(x[:, -1], "b h w d -> b d", "mean")
-    out = {"tokens": x, "pooled": pooled.astype(self.dtype)}
-    return {"last_frame": last_frame, "carries": tuple(carries), "total": total, "steps": steps}, out
+    tokens, maps = self.maps(video, state["maps"])
+    pooled, pool = self.over_time(tokens, state["pool"])
+    return {"maps": maps, "pool": pool}, {"tokens": tokens, "pooled": pooled}
 
   @nn.nowrap
   def initial_state(self, batch: int, height: int, width: int) -> State:
     """The state before the first frame, for frames of height x width [px]."""
-    carries = []
-    for i, features in enumerate(self.hidden):
-      for stride in [s for _, s in self.stem] if i == 0 else [2]:
-        height, width = -(-height // stride), -(-width // stride)
-      carries.append(ConvLSTM(features, dtype=self.dtype, parent=None).zero_state(batch, height, width))
-    total = jnp.zeros((batch, (self.hidden + self.neck)[-1]), jnp.float32)
-    # No frame yet: the first difference is zero, as if the first frame stood still.
-    return {"last_frame": None, "carries": tuple(carries), "total": total, "steps": jnp.zeros((), jnp.int32)}
+    maps = self._maps()
+    return {
+      "maps": maps.zero_state(batch, height, width),
+      "pool": self._over_time().zero_state(batch, maps.width),
+    }
 
   @nn.nowrap
-  def _input(self, video: Array, last_frame: Array | None) -> tuple[Array, Array | None]:
-    if self.input == "frames":
-      return video, None
-    first = video[:, :1] if last_frame is None else last_frame
-    before = jnp.concatenate([first, video[:, :-1]], axis=1)
-    change = video - before
-    return (change if self.input == "differences" else jnp.concatenate([video, change], axis=-1)), video[:, -1:]
+  def _maps(self) -> RecurrentMaps:
+    shape = (self.stem, self.hidden, self.neck, self.kernel)
+    return RecurrentMaps(*shape, self.input, self.cell, self.fuse, self.remat, self.dtype, parent=None)
+
+  @nn.nowrap
+  def _over_time(self) -> TimePool:
+    return TimePool(self.pool, self.dtype, parent=None)

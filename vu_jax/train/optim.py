@@ -1,64 +1,102 @@
-"""The optimizer and its schedule, from typed options."""
+"""The optimizer, from typed options: what happens to a gradient before it is added to the parameters."""
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from functools import partial
 
 import jax
 import optax
+import optax.contrib
+from jaxtyping import Array
 
-from vu_jax.errors import UserError
-from vu_jax.glossary import Count, CountOrZero, Fraction, Positive, PositiveOrZero
+from vu_jax.glossary import Count
+from vu_jax.train.optim_options import Optim
+from vu_jax.train.param_groups import Tree, check_groups, decayed, frozen, hidden_kernels, rates
+from vu_jax.train.schedules import Rate, learning_rate
 
-
-@dataclass(frozen=True, kw_only=True)
-class Optim:
-  """How parameters are updated.
-
-  Fields:
-    method: "adamw" (Loshchilov & Hutter 2019) or "sgd" with Nesterov momentum.
-    lr_peak: learning rate after the warm-up.
-    schedule: after the warm-up, "cosine" down to zero at the last step, or "constant".
-    warmup_steps: linear rise from zero.
-    weight_decay: decoupled for adamw, added to the gradient for sgd; never on biases and norms.
-    momentum: of sgd.
-    clip_norm: the gradient's global norm is cut to this; 0 = not cut.
-  """
-
-  method: Literal["adamw", "sgd"] = "adamw"
-  lr_peak: Positive = 1e-3
-  schedule: Literal["cosine", "constant"] = "cosine"
-  warmup_steps: CountOrZero = 100
-  weight_decay: PositiveOrZero = 1e-4
-  momentum: Fraction = 0.9
-  clip_norm: PositiveOrZero = 1.0
-
-
-def learning_rate(options: Optim, train_steps: Count) -> optax.Schedule:
-  """Step -> learning rate."""
-  if options.warmup_steps >= train_steps:
-    raise UserError(
-      f"config.optim.warmup_steps = {options.warmup_steps}: must be below config.train.steps = {train_steps}"
-    )
-  if options.schedule == "constant":
-    after = optax.constant_schedule(options.lr_peak)
-  else:
-    after = optax.cosine_decay_schedule(options.lr_peak, train_steps - options.warmup_steps)
-  warmup = optax.linear_schedule(0.0, options.lr_peak, options.warmup_steps)
-  return optax.join_schedules([warmup, after], [options.warmup_steps]) if options.warmup_steps else after
+__all__ = ["Optim", "decayed", "learning_rate", "optimizer"]
 
 
 def optimizer(options: Optim, train_steps: Count) -> optax.GradientTransformation:
-  """clip -> (decay) -> momentum or Adam -> schedule."""
+  """cut -> the method, with decay and rate -> factors of the groups; frozen parameters take part in nothing.
+
+  Its memory has the shapes of the parameters, at paths that end like theirs, apart from scalars and muon's constants.
+
+  Raises:
+    UserError: when steps do not fit; and, from `init`, when options do not fit the parameters (`check_groups`).
+  """
   rate = learning_rate(options, train_steps)
-  clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  tx: optax.GradientTransformation = optax.chain(*_cuts(options), *_method(options, rate))
+  if options.frozen:
+    tx = optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, partial(_labels, options=options))
+  if options.lr_scale or options.layer_decay < 1:
+    # Outside of the partition, because the depth of a layer is counted among all of them.
+    tx = optax.chain(tx, optax.stateless(lambda updates, _: scaled(updates, options)))
+
+  return optax.GradientTransformation(partial(_init, tx, options), tx.update)
+
+
+def _init(tx: optax.GradientTransformation, options: Optim, params: Tree) -> optax.OptState:
+  check_groups(params, options)
+  return tx.init(params)
+
+
+def scaled(updates: Tree, options: Optim) -> Tree:
+  """Each update times the factor of its parameter's rate."""
+  return jax.tree.map(lambda update, factor: factor * update, updates, rates(updates, options))
+
+
+def _labels(params: Tree, options: Optim) -> Tree:
+  return jax.tree.map(lambda stays: "frozen" if stays else "trained", frozen(params, options))
+
+
+def _cuts(options: Optim) -> list[optax.GradientTransformation]:
+  norm = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  return [norm, *([optax.adaptive_grad_clip(options.clip_adaptive)] if options.clip_adaptive else [])]
+
+
+def _method(options: Optim, rate: Rate) -> list[optax.GradientTransformation]:
+  """The method's steps; the last one turns the direction downhill and scales it by the rate."""
+  b1, b2, eps = options.b1, options.b2, options.eps
+  mask = partial(decayed, options=options)
+  decay = optax.add_decayed_weights(options.weight_decay, mask)
   match options.method:
-    case "adamw":
-      return optax.chain(clip, optax.adamw(rate, weight_decay=options.weight_decay, mask=decayed))
     case "sgd":
-      decay = optax.add_decayed_weights(options.weight_decay, decayed)
-      return optax.chain(clip, decay, optax.sgd(rate, options.momentum, nesterov=True))
+      return [decay, optax.sgd(rate, options.momentum, nesterov=options.nesterov)]
+    case "adam":
+      return [decay, optax.adam(rate, b1, b2, eps)]
+    case "adamw":
+      return [optax.adamw(rate, b1, b2, eps, weight_decay=options.weight_decay, mask=mask)]
+    case "lamb":
+      return [optax.lamb(rate, b1, b2, eps, weight_decay=options.weight_decay, mask=mask)]
+    case "lion":
+      return [optax.lion(rate, b1, b2, weight_decay=options.weight_decay, mask=mask)]
+    case "muon":
+      methods = {"hidden": _muon(options), "other": optax.scale_by_adam(b1, b2, eps)}
+      return [optax.partition(methods, _muon_labels), decay, optax.scale_by_learning_rate(rate)]
 
 
-def decayed(params: optax.Params) -> optax.Params:
-  """True for kernels: biases and the scales of norms have fewer than two dimensions."""
-  return jax.tree.map(lambda p: p.ndim > 1, params)
+def _muon_labels(params: Tree) -> Tree:
+  return jax.tree.map(lambda hidden: "hidden" if hidden else "other", hidden_kernels(params))
+
+
+def _muon(options: Optim) -> optax.GradientTransformation:
+  """Orthogonal directions, as large as Adam's, so that both may share rate and decay.
+
+  A kernel of any number of dimensions counts as the matrix (all but the last, last), of which the direction has a
+  root mean square of about 0.2.
+
+  Source: Jordan et al. 2024, "Muon"; the scale is equation 4 of Liu et al. 2025, "Muon is scalable for LLM training".
+  """
+  muon = optax.contrib.scale_by_muon(
+    beta=options.momentum, eps=options.eps, nesterov=options.nesterov, weight_dimension_numbers=_matrices
+  )
+  return optax.chain(muon, optax.stateless(lambda updates, _: jax.tree.map(_as_adam, updates)))
+
+
+def _matrices(params: Tree) -> Tree:
+  return jax.tree.map(lambda p: optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params)
+
+
+def _as_adam(update: Array) -> Array:
+  side = max(update.shape[-1], update.size // update.shape[-1])
+  return 0.2 * math.sqrt(side) * update

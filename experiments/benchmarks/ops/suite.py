@@ -1,6 +1,7 @@
 """The suite "ops": every op of the models at their shapes, forward and with gradients, ours, plain XLA and torch."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -41,7 +42,7 @@ def cases(options: Options) -> list[Row]:
       pass_=pass_,
       dtype=dtype,
       shapes=case.inputs,
-      flops=case.flops * FLOPS[pass_],
+      flops=partial(operator.mul, case.flops, FLOPS[pass_]),
       tolerance=TOLERANCE[dtype],
       contenders=partial(contenders, case, pass_, dtype, options),
     )

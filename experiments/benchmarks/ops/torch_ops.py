@@ -128,7 +128,7 @@ def contender(
     raise AbsentError("torch is not installed")
   if case.op not in OPS:
     raise AbsentError("torch has no such op")
-  device = _device()
+  device = torch_device()
   formats = ("contiguous", "channels_last") if OPS[case.op].images else ("contiguous",)
   found = [in_format(name, device, case, pass_, dtype, inputs, cotangent, compile_it) for name in formats]
   return min(found, key=lambda c: min(timed_call(c, 1)[0] for _ in range(3)))
@@ -139,8 +139,8 @@ def installed() -> bool:
   return importlib.util.find_spec("torch") is not None
 
 
-def _device() -> str:
-  """Where torch runs: on the kind of device that JAX uses."""
+def torch_device() -> str:
+  """Where torch runs: on the kind of device that JAX uses; raises AbsentError where it cannot."""
   import jax
   import torch
 

@@ -4,8 +4,9 @@ import math
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from vu_jax.errors import UserError
 
@@ -46,6 +47,19 @@ EXTENSIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Box:
+  """Where somebody is at one moment of a clip, and what they do, which may be several things."""
+
+  time_s: float  # in the file
+  corners: tuple[float, float, float, float]  # left, top, right, bottom as fractions of the upright frame
+  labels: tuple[str, ...]
+  person: int  # number within the video, the same at other moments; -1 = not known
+
+  def row(self) -> tuple[Any, ...]:
+    return self.time_s, self.corners, self.labels, self.person
+
+
 @dataclass(frozen=True)
 class Clip:
   """One labelled clip: a video file, or a part of it."""
@@ -57,6 +71,12 @@ class Clip:
   start_s: float = 0.0
   end_s: float = math.inf
   group: str = ""  # source video, actor or place, which must not lie on both sides; "" = not known
+  boxes: tuple[Box, ...] = ()  # of sets that say where things are
+
+  @property
+  def labels(self) -> frozenset[str]:
+    """Its own label and those of its boxes."""
+    return frozenset((self.label, *(label for box in self.boxes for label in box.labels)))
 
 
 def clips_in_folders(root: pathlib.Path) -> list[Clip]:
@@ -85,6 +105,11 @@ def clips_in_folders(root: pathlib.Path) -> list[Clip]:
   ]
 
 
+def all_labels(clips: Iterable[Clip]) -> frozenset[str]:
+  """The classes of all clips and boxes."""
+  return frozenset().union(*(clip.labels for clip in clips))
+
+
 def check_classes(clips: list[Clip], source: str, needs_two: bool = True) -> None:
   """Raises a UserError if a class has a single clip, or none to train on; `source` is named in it."""
   single = [label for label, count in Counter(clip.label for clip in clips).items() if count == 1]
@@ -93,12 +118,12 @@ def check_classes(clips: list[Clip], source: str, needs_two: bool = True) -> Non
       f"{source}: only one clip of {_classes(single)}; a class needs at least 2, to train and to test: add "
       "clips or remove the class"
     )
-  trained = {clip.label for clip in clips if clip.split == "train"}
+  trained = all_labels(clip for clip in clips if clip.split == "train")
   if not trained:
     counts = Counter(clip.split for clip in clips)
     found = ", ".join(f"{count} in {split}" for split, count in counts.items())
     raise UserError(f"{source}: no clip is in the split train ({found}); put some there")
-  untrained = {clip.label for clip in clips} - trained
+  untrained = all_labels(clips) - trained
   if untrained:
     raise UserError(f"{source}: no clip of {_classes(untrained)} is in the split train; add some or remove it")
 

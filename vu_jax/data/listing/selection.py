@@ -11,7 +11,9 @@ from vu_jax.data.listing.folders import Clip, check_classes, clips_in_folders
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction, Range
 
-Layout: TypeAlias = Literal["folders", "ucf101", "hmdb51", "jhmdb", "kinetics", "something_something", "activitynet"]
+Layout: TypeAlias = Literal[
+  "folders", "ucf101", "hmdb51", "jhmdb", "kinetics", "something_something", "activitynet", "ava"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Encoded video -> RGB frames: only those asked for (`decode_frames`), or all, streaming (`iterate_frames`).
 
-Frame numbers count the pictures of the first real video stream (not cover art) in display order, which is the
-order of their timestamps, whatever the nominal frame rate says.
+Frame numbers count the pictures of the main video stream (`packets.opened`) in display order, which is the order of
+their timestamps, whatever the nominal frame rate says.
 """
 
 import bisect
@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from vu_jax.data.clips_time import uneven_times
 from vu_jax.data.video.packets import Source, VideoError, alone, decoded, opened, picked, read_table
 from vu_jax.data.video.picture import ToRgb, displayed_size, scaled_size
 from vu_jax.data.video.sample_table import read_sample_table
@@ -38,6 +39,7 @@ class VideoInfo:
   duration_s: float
   codec: str
   all_intra: bool  # every frame can be decoded alone
+  times_s: tuple[float, ...] = ()  # when each frame begins since the first one [s]; empty where `fps` says it
 
 
 def probe(source: Source) -> VideoInfo:
@@ -57,7 +59,7 @@ def probe(source: Source) -> VideoInfo:
       raise VideoError("no picture of it can be decoded")
     height, width = displayed_size(picture, stream.sample_aspect_ratio)
   count = len(table.shown)
-  return VideoInfo(count, fps, height, width, count / fps, codec, all(table.is_key))
+  return VideoInfo(count, fps, height, width, count / fps, codec, all(table.is_key), uneven_times(times_s, fps))
 
 
 def frame_rate(times_s: Sequence[float], nominal: Fraction | None) -> float:

@@ -29,7 +29,9 @@ class VideoError(ValueError):
 
 @contextlib.contextmanager
 def opened(source: Source, strict: bool = False) -> Iterator[tuple[InputContainer, VideoStream]]:
-  """Opens a video and its first real video stream; every FFmpeg error inside becomes a `VideoError`.
+  """Opens a video and its main video stream; every FFmpeg error inside becomes a `VideoError`.
+
+  Of several streams, the first that the file calls default is taken, as players do, else the first; never cover art.
 
   Decoding is single-threaded: callers decode many videos side by side.
 
@@ -197,7 +199,8 @@ def _input(source: Source) -> io.BytesIO | str:
 
 
 def _video_stream(container: InputContainer, strict: bool) -> VideoStream:
-  stream = next((stream for stream in container.streams.video if not stream.disposition & _COVER_ART), None)
+  real = [stream for stream in container.streams.video if not stream.disposition & _COVER_ART]
+  stream = max(real, key=lambda stream: bool(stream.disposition & Disposition.default), default=None)  # or the first
   if stream is None:
     raise VideoError("there is no video in it")
   if stream.codec_context is None:

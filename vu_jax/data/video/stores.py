@@ -29,19 +29,24 @@ _QUALITY = 95
 PIXELS = "pixels.u8"  # flat file of the store "raw": clips in a row, each (T H W 3)
 
 
-def append_pixels(directory: pathlib.Path, pixels: bytes) -> bytes:
-  """Adds a clip to the flat file of a "raw" dataset; what its record holds instead: the place of its first byte."""
-  with (directory / PIXELS).open("ab") as file:
+def append_pixels(directory: pathlib.Path, pixels: bytes, name: str = PIXELS) -> bytes:
+  """Adds a clip to a flat file of a "raw" dataset; what its record holds instead: its first byte, and the file."""
+  with (directory / name).open("ab") as file:
     place = file.tell()
     file.write(pixels)
-  return struct.pack("<Q", place)
+  return struct.pack("<Q", place) + name.encode()
+
+
+def pixels_file(place: bytes) -> str:
+  """Name of the flat file that a record of a "raw" dataset points to; older records name none."""
+  return place[8:].decode() or PIXELS
 
 
 def mapped_pixels(
   file: np.ndarray, place: bytes, num_frames: int, height: int, width: int
 ) -> UInt8[np.ndarray, "T H W 3"]:
   """A clip of a "raw" dataset, as a view of its flat file mapped into memory: only pages that are used are read."""
-  (start,) = struct.unpack("<Q", place)
+  (start,) = struct.unpack_from("<Q", place)
   size = num_frames * height * width * 3
   return file[start : start + size].reshape(num_frames, height, width, 3)
 

@@ -3,15 +3,17 @@
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import TypeAlias
 
 import av
 import numpy as np
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from vu_jax.data.clips_time import second_line, uneven_times
 from vu_jax.data.video.decode import frame_rate, iterate_frames
 from vu_jax.data.video.packets import Source, VideoError, opened
 from vu_jax.data.video.picture import Size, rgb_to_i420
@@ -21,6 +23,7 @@ from vu_jax.data.video.view import whole
 from vu_jax.errors import UserError
 
 Rgb = UInt8[np.ndarray, "H W 3"]
+Timing: TypeAlias = tuple[float, tuple[float, ...]]  # frames per second; times as in `Encoded`
 _TICK = Fraction(1, 90000)  # [s]; the frame rate is known only when the last frame has been read
 # Measured on real clips of 170x128, at equal quality (35.1 dB): "superfast" 2.94 KiB and 0.7 ms per frame,
 # "veryfast" 2.86 and 0.8, "fast" 2.74 and 2.0. All of them decode equally fast.
@@ -34,6 +37,9 @@ class Encoded:
   """A stored clip and what is in it.
 
   video: encoded bytes, or the pixels in a row for the store "raw". height, width: as shown, upright [px].
+  times_s: when each frame begins since the first one [s]; empty where `fps` says it.
+  first_s: when the first frame begins in the video that it was made from [s].
+  audio: its sound (`vu_jax.data.audio.store`); empty if there is none, or none is wanted.
   psnr_db: of one frame, against the frame that was stored; infinite where nothing is lost, or not measured.
   """
 
@@ -42,6 +48,9 @@ class Encoded:
   fps: float
   height: int
   width: int
+  times_s: tuple[float, ...] = field(default=(), repr=False)
+  first_s: float = 0.0
+  audio: bytes = field(default=b"", repr=False)
   psnr_db: float = math.inf
 
 
@@ -56,7 +65,7 @@ def encode_video(frames: Iterable[Rgb], fps: float, crf: int = 18) -> Encoded:
   Raises:
     UserError: no frame, an odd side, or frames of different sizes.
   """
-  return _encode(frames, lambda: fps, crf)
+  return _encode(frames, lambda: (fps, ()), crf)
 
 
 def transcode(
@@ -78,7 +87,7 @@ def transcode(
     store: form of the result; "source" keeps size and bytes, so `short_side` and `crf` say nothing there.
 
   Returns:
-    The clip; its frame rate is that of the timestamps.
+    The clip, with the timestamps of the video; its frame rate is their mean.
 
   Raises:
     VideoError: the video cannot be read, is damaged, has no frame in that part, or is to be kept as it is in part.
@@ -102,10 +111,11 @@ def transcode(
   with opened(source) as (_, stream):
     nominal = stream.average_rate
 
-  def rate() -> float:
-    return frame_rate(times_s, nominal)
+  def timing() -> Timing:
+    return _timing(times_s, nominal)
 
-  encoded = _encode(pictures(), rate, crf) if store == "intra" else _in_a_row(pictures(), rate, store)
+  encoded = _encode(pictures(), timing, crf) if store == "intra" else _in_a_row(pictures(), timing, store)
+  encoded = replace(encoded, first_s=times_s[0])
   if store == "raw":
     return encoded
   ((number, rgb),) = sample.items()
@@ -119,7 +129,12 @@ def psnr_db(a: Rgb, b: Rgb) -> float:
   return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def _in_a_row(pictures: Iterator[Rgb], fps: Callable[[], float], store: Store) -> Encoded:
+def _timing(times_s: Sequence[float], nominal: Fraction | None) -> Timing:
+  fps = frame_rate(times_s, nominal)
+  return fps, uneven_times(times_s, fps)
+
+
+def _in_a_row(pictures: Iterator[Rgb], timing: Callable[[], Timing], store: Store) -> Encoded:
   """Every frame by itself: JPEG pictures or pixels."""
   sizes: list[Size] = []
 
@@ -129,7 +144,8 @@ def _in_a_row(pictures: Iterator[Rgb], fps: Callable[[], float], store: Store) -
       yield rgb
 
   video = encode_jpeg_row(counted()) if store == "jpeg" else b"".join(rgb.tobytes() for rgb in counted())
-  return Encoded(video, len(sizes), fps(), *sizes[0])
+  fps, times_s = timing()
+  return Encoded(video, len(sizes), fps, *sizes[0], times_s)
 
 
 def _kept(source: Source, start_s: float, end_s: float) -> Encoded:
@@ -140,12 +156,14 @@ def _kept(source: Source, start_s: float, end_s: float) -> Encoded:
   if not facts:
     raise VideoError("it has no frames")
   with opened(source) as (_, stream):
-    fps = frame_rate([time_s for time_s, _ in facts], stream.average_rate)
-  return Encoded(source if isinstance(source, bytes) else source.read_bytes(), len(facts), fps, *facts[0][1])
+    fps, times_s = _timing([time_s for time_s, _ in facts], stream.average_rate)
+  content = source if isinstance(source, bytes) else source.read_bytes()
+  first_s, (height, width) = facts[0]
+  return Encoded(content, len(facts), fps, height, width, times_s, first_s)
 
 
-def _encode(frames: Iterable[Rgb], fps: Callable[[], float], crf: int) -> Encoded:
-  """`fps` is called after the last frame."""
+def _encode(frames: Iterable[Rgb], timing: Callable[[], Timing], crf: int) -> Encoded:
+  """`timing` is called after the last frame."""
   pictures = iter(frames)
   first = next(pictures, None)
   if first is None:
@@ -161,12 +179,23 @@ def _encode(frames: Iterable[Rgb], fps: Callable[[], float], crf: int) -> Encode
     stream.codec_context.color_range, stream.codec_context.colorspace = _LIMITED_RANGE, _BT601
     stream.codec_context.thread_count = 1
     packets = list(_compressed(stream, itertools.chain([first], pictures), size))
-    rate = fps()
-    for number, packet in enumerate(packets):
-      packet.pts = packet.dts = round(number / (rate * _TICK))
-      packet.duration = round((number + 1) / (rate * _TICK)) - packet.pts
+    fps, times_s = timing()
+    starts = _ticks(len(packets), fps, times_s)
+    for packet, start, end in zip(packets, starts, starts[1:], strict=False):
+      packet.pts, packet.dts, packet.duration = start, start, end - start
       container.mux(packet)
-  return Encoded(content.getvalue(), len(packets), rate, height, width)
+  return Encoded(content.getvalue(), len(packets), fps, height, width, times_s)
+
+
+def _ticks(num_frames: int, fps: float, times_s: Sequence[float]) -> list[int]:
+  """When each frame begins, and the last one ends; increasing, but not by hours at once, as files want it."""
+  if times_s:
+    line = second_line(num_frames, fps, np.array(times_s))
+    edges_s = np.append(line.starts, line.end)
+  else:
+    edges_s = np.arange(num_frames + 1) / fps
+  ticks = np.round(edges_s / float(_TICK)).astype(np.int64)
+  return [0, *np.cumsum(np.clip(np.diff(ticks), 1, 2**31 - 1)).tolist()]
 
 
 def _compressed(stream: VideoStream, frames: Iterable[Rgb], size: Size) -> Iterator[av.Packet]:

@@ -6,6 +6,7 @@
   kinetics             CSV of label, youtube_id, time_start, time_end, split; videos have vanished from the web
   something_something  JSON lists with templates; ID.webm
   activitynet          one JSON database; every annotated segment is a clip
+  ava                  CSV of boxes with actions; the three seconds around an annotated moment are a clip
 
 A file is a layout, and its name is the value of `layout` in a config. It defines
 

@@ -1,0 +1,35 @@
+"""A small SlowFast tells eight motions apart: two slow frames, eight fast ones.
+
+python -m experiments.launch --config=configs/motion_slowfast.py
+
+Same data and training as configs/motion_convlstm.py, on larger and longer clips. Not measured here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+  c = ConfigDict()
+  c.seed = 0
+  c.data = dict(name="motion", num_train=1600, num_validation=200, num_test=400)
+  c.clip = dict(num_frames=8, sampling="dense", stride_f=1)
+  c.pixels = dict(short_side=48, crop=48, flip=False)  # a mirrored "left" is a "right"
+  c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
+  c.loader = dict(batch_size=32)
+  c.model = dict(
+    name="slowfast",
+    alpha=4,
+    beta=2,  # motion is all there is to see, so the fast pathway is not thin
+    lateral_time=5,
+    depths=(1, 1),
+    width=16,
+    times_slow=((1,), (3,)),
+    times_fast=((3,), (3,)),
+  )
+  c.task = dict(name="classify")
+  c.optim = common.optim(lr_peak=3e-3, warmup_steps=50)
+  c.train = common.run(steps=900, eval_every_steps=300)
+  c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
+  return c

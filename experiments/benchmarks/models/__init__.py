@@ -1,0 +1,1 @@
+"""The suite "models": whole networks, forward and one training step, against torch's own."""

@@ -1,0 +1,164 @@
+"""The peers' own networks, built without weights of theirs; torch is imported when the first one is made."""
+
+import importlib
+import importlib.util
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.models.cases import ModelCase
+from experiments.benchmarks.ops.torch_ops import torch_device
+from experiments.benchmarks.timing import AbsentError, Contender, Pass, timed_call
+
+CLASSES = 400
+
+
+def make(case: ModelCase) -> Any:
+  """The peer's module with random weights, without dropout.
+
+  Raises:
+    AbsentError: nobody has the network, or who has it is not installed.
+  """
+  if case.library is None:
+    raise AbsentError("no peer")
+  for name in ("torch", case.library):
+    if importlib.util.find_spec(name) is None:
+      raise AbsentError(f"{name} is not installed")
+  import torch
+
+  _declare_operators()
+  torch.manual_seed(0)
+  module = {"torchvision": _torchvision, "transformers": _transformers, "pytorchvideo": _pytorchvideo}[case.library](
+    case
+  )
+  for part in module.modules():
+    if isinstance(part, torch.nn.Dropout | torch.nn.Dropout3d):
+      part.p = 0.0
+  return module
+
+
+def contender(case: ModelCase, pass_: Pass, dtype: str, compile_it: bool, video: np.ndarray) -> Contender:
+  """The faster of torch's memory formats, after both were tried.
+
+  Raises:
+    AbsentError: as `make`.
+  """
+  formats = ("contiguous",) if case.library == "transformers" else ("contiguous", "channels_last")
+  found = [_in_format(name, case, pass_, dtype, compile_it, video) for name in formats]
+  return min(found, key=lambda c: min(timed_call(c, 1)[0] for _ in range(2)))
+
+
+def _in_format(
+  memory_format: str, case: ModelCase, pass_: Pass, dtype: str, compile_it: bool, video: np.ndarray
+) -> Contender:
+  """One memory format, called once. Parameters are float32; bfloat16 is torch's automatic mixed precision."""
+  module = make(case)
+  import torch
+
+  device = torch_device()
+  named = {4: torch.channels_last, 5: torch.channels_last_3d}
+  module = module.to(device).train(pass_ == "train")
+  if memory_format == "channels_last":
+    for p in module.parameters():
+      if p.ndim in named:
+        p.data = p.data.to(memory_format=named[p.ndim])
+  inputs = _placed(arrange(case, torch.from_numpy(video).to(device)), named if memory_format != "contiguous" else {})
+  labels = torch.zeros(len(video), dtype=torch.long, device=device)
+  optimizer = torch.optim.SGD(module.parameters(), lr=1e-12)
+  mixed = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
+  run = torch.compile(module) if compile_it else module
+
+  def forward() -> Any:
+    with torch.inference_mode(), mixed:
+      return (logits(case, run, inputs, len(video)),)
+
+  def step() -> Any:
+    optimizer.zero_grad(set_to_none=True)
+    with mixed:
+      out = logits(case, run, inputs, len(video))
+      nats = torch.nn.functional.cross_entropy(out, labels)
+    nats.backward()
+    optimizer.step()
+    norm = torch.sqrt(sum((p.grad.float() ** 2).sum() for p in module.parameters() if p.grad is not None))
+    return nats, out, norm
+
+  start = forward if pass_ == "forward" else step
+  begun = time.perf_counter()
+  start()
+  wait = (lambda result: torch.cuda.synchronize()) if device == "cuda" else (lambda result: None)
+  read = partial(map, lambda tensor: tensor.detach().float().cpu().numpy())
+  compile_s = time.perf_counter() - begun if compile_it else 0.0
+  return Contender(start, wait, lambda result: list(read(result)), memory_format, compile_s)
+
+
+def _placed(inputs: Any, formats: Any) -> Any:
+  """Inputs in a memory format."""
+  return inputs.contiguous(memory_format=formats[inputs.ndim]) if inputs.ndim in formats else inputs.contiguous()
+
+
+def arrange(case: ModelCase, video: Any) -> Any:
+  """(B T H W C) as the peer takes it."""
+  if case.library == "transformers":
+    return video.permute(0, 1, 4, 2, 3)
+  if case.model in ("resnet", "inception"):
+    return video.flatten(0, 1).permute(0, 3, 1, 2)
+  return video.permute(0, 4, 1, 2, 3)
+
+
+def logits(case: ModelCase, module: Any, inputs: Any, clips: int) -> Any:
+  """(B Y) of a batch."""
+  if case.library == "transformers":
+    return module(pixel_values=inputs).logits
+  out = module(inputs)
+  return out.unflatten(0, (clips, -1)).mean(1) if case.model in ("resnet", "inception") else out
+
+
+def parameters(module: Any) -> dict[str, np.ndarray]:
+  """All parameters and stored statistics by name."""
+  return {k: v.detach().float().cpu().numpy() for k, v in module.state_dict().items()}
+
+
+def _torchvision(case: ModelCase) -> Any:
+  import torchvision
+
+  if case.model == "resnet":
+    return getattr(torchvision.models, case.peer)(weights=None, num_classes=CLASSES)
+  if case.model == "inception":
+    options = {"aux_logits": False, "transform_input": False, "init_weights": False}
+    return torchvision.models.googlenet(weights=None, num_classes=CLASSES, dropout=0.0, **options)
+  build = getattr(torchvision.models.video, case.peer)
+  if case.model == "mvit":
+    return build(weights=None, num_classes=CLASSES, dropout=0.0, stochastic_depth_prob=0.0)
+  return build(weights=None, num_classes=CLASSES)
+
+
+def _transformers(case: ModelCase) -> Any:
+  import transformers
+
+  frames, side, _ = case.clip
+  common: dict[str, Any] = {"num_labels": CLASSES, "image_size": side, "num_frames": frames}
+  if case.model == "vivit":
+    return transformers.VivitForVideoClassification(transformers.VivitConfig(**common, tubelet_size=[2, 16, 16]))
+  if case.model == "timesformer":
+    return transformers.TimesformerForVideoClassification(transformers.TimesformerConfig(**common))
+  config = transformers.VideoMAEConfig(**common, use_mean_pooling=True, layer_norm_eps=1e-6)
+  return transformers.VideoMAEForVideoClassification(config)
+
+
+def _declare_operators() -> None:
+  """torchvision without its compiled part imports once the operators that it registers fakes for are declared."""
+  import torch
+
+  signatures = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+  }
+  for name, signature in signatures.items():
+    if not hasattr(torch.ops.torchvision, name):
+      _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+      _LIBRARIES[-1].define(signature)
+
+
+_LIBRARIES: list[Any] = []  # a library's operators live as long as it does

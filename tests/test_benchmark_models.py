@@ -1,0 +1,35 @@
+"""The suite "models": its table names what exists, and a small network goes through both passes."""
+
+import pytest
+
+from experiments.assemble import with_preset
+from experiments.benchmark import measure_row
+from experiments.benchmarks.models import suite
+from experiments.benchmarks.models.cases import KINDS, ModelCase
+from experiments.benchmarks.timing import Options
+from vu_jax.config import find_module
+
+CASES = [case for cases in KINDS.values() for case in cases]
+TINY = ModelCase("frame_cnn", "", (2, 16, 16))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_cases_name_presets_that_exist(case: ModelCase):
+  """A preset that is missing would be refused here."""
+  section = {"preset": case.preset} if case.preset else {}
+  with_preset(section, getattr(find_module("model", case.model), "PRESETS", {}))
+
+
+def test_names_are_unique():
+  assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_a_small_network_is_measured(monkeypatch):
+  """Two rows; training counts three forward passes; nobody else has this network, which the record says."""
+  monkeypatch.setattr(suite, "KINDS", {"frame models": (TINY,)})
+  forward, train = (measure_row("models", row, 0.01, 1e9, ()) for row in suite.cases(Options()))
+  assert (forward["pass"], train["pass"]) == ("forward", "train")
+  assert train["gflop"] == pytest.approx(3 * forward["gflop"], abs=2e-4)
+  assert forward["ours"] > 0
+  assert forward["peak_mib"]["ours"] > 0
+  assert forward["absent"] == {"torch": "no peer"}
