@@ -21,7 +21,7 @@ SMALL = {
   "pixels.crop": "16",
   "loader.batch_size": "8",
   "model.stem": "((4,2),)",
-  "model.hidden": "(4,8)",
+  "model.hidden": "(4,)",
   "model.neck": "(8,)",
   "optim.warmup_steps": "2",
   "train.steps": "6",

@@ -244,7 +244,7 @@ def test_conv_lstm_pools_all_frames_or_the_last():
   """`pool="last"` is the mean of the last frame's tokens; "mean" is another number."""
   video = drawn("conv_lstm")
   variables = random_variables(tiny("conv_lstm"), video)
-  whole = [tiny("conv_lstm", pool=pool).apply(variables, video, train=False) for pool in ("mean", "last")]
+  whole = [jax.jit(functools.partial(call, tiny("conv_lstm", pool=p)))(variables, video) for p in ("mean", "last")]
   np.testing.assert_allclose(whole[1]["pooled"], whole[1]["tokens"][:, -1].mean((1, 2)), rtol=1e-4, atol=1e-5)
   assert not np.allclose(whole[0]["pooled"], whole[1]["pooled"])
 

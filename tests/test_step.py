@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from vu_jax.models.conv_lstm import TINY, Model
+from vu_jax.models.frame_cnn import TINY, Model
 from vu_jax.net import Net
 from vu_jax.tasks.classify import Task
 from vu_jax.train.step import compile_steps, eval_step, init_state, train_step
