@@ -25,6 +25,7 @@ Functions first, thin modules on top; channels last; parameters float32, computa
   gates.py, shift.py, drop.py          squeeze-excite, self-gating; temporal shift; stochastic depth
   norm.py                              batch norm and layer norm with the settings of a whole model
   residual.py, resnet_trunk.py         blocks and stages of residual networks; the ResNet on every frame
+  inception.py                         Inception's blocks, in space, full 3-D or separable
   cnn.py                               a small CNN on every frame
   frame_change.py, frame_features.py   what is seen of the frames; the CNN on each of them, by name
   recurrent_maps.py, frames_rnn.py     parts of models: recurrence on maps between CNNs; over the features of frames
