@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from peers import peer
 
-from vu_jax.layers import attention, attention_chunked, attention_lowerings
-from vu_jax.layers.attention import attend
+from vu_jax.layers.attention import attention, attention_chunked, attention_lowerings
+from vu_jax.layers.attention.attention import attend
 
 CPU_LOWERINGS = ("plain", "chunked")
 

@@ -11,9 +11,9 @@ import pytest
 from experiments.summary import parse_clip
 from vu_jax.cost import forward_flops, stages
 from vu_jax.errors import UserError
-from vu_jax.layers.conv import conv3d
-from vu_jax.layers.conv_modules import Conv3D
-from vu_jax.layers.recurrent import LSTM
+from vu_jax.layers.convolution.conv import conv3d
+from vu_jax.layers.convolution.conv_modules import Conv3D
+from vu_jax.layers.recurrence.recurrent import LSTM
 
 
 def shape(*size: int) -> jax.ShapeDtypeStruct:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import peer
 
-from vu_jax.layers.conv import conv3d
-from vu_jax.layers.embed import PatchEmbed, embed_tubelets, inflate
+from vu_jax.layers.attention.embed import PatchEmbed, embed_tubelets, inflate
+from vu_jax.layers.convolution.conv import conv3d
 
 KEY = jax.random.key(0)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vu_jax.layers.convolution.shift import causal_shift, temporal_shift
 from vu_jax.layers.drop import DropPath, depth_rates
 from vu_jax.layers.gates import SelfGating, SqueezeExcite, global_mean, squeezed_width
-from vu_jax.layers.shift import causal_shift, temporal_shift
 
 KEY = jax.random.key(0)
 STREAM = jax.jit(causal_shift, static_argnames="fraction")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from vu_jax.layers import hoist
-from vu_jax.layers.hoist import RecurrentMap
-from vu_jax.layers.recurrent import LSTM, ConvGRU, ConvLSTM
+from vu_jax.layers.recurrence import hoist
+from vu_jax.layers.recurrence.hoist import RecurrentMap
+from vu_jax.layers.recurrence.recurrent import LSTM, ConvGRU, ConvLSTM
 
 # Compiling is most of the time of these tests.
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}

@@ -9,8 +9,8 @@ import pytest
 
 from vu_jax.build import build
 from vu_jax.errors import UserError
-from vu_jax.layers.positions import LearnedPositions
-from vu_jax.layers.window_attention import RelativeBias
+from vu_jax.layers.attention.positions import LearnedPositions
+from vu_jax.layers.attention.window_attention import RelativeBias
 from vu_jax.train.optim_options import Optim
 from vu_jax.train.param_groups import (
   check_groups,

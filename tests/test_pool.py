@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from peers import peer
 
-from vu_jax.layers.pool import avg_pool, ceil_padding, max_pool
+from vu_jax.layers.convolution.pool import avg_pool, ceil_padding, max_pool
 
 LOWERINGS = ("xla", "separable", "tiles")
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import peer
 
-from vu_jax.layers.positions import (
+from vu_jax.layers.attention.positions import (
   LearnedPositions,
   grid_positions,
   interpolate_positions,

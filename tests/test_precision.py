@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vu_jax.layers.conv_modules import Conv3D
+from vu_jax.layers.attention.embed import PatchEmbed
+from vu_jax.layers.convolution.conv_modules import Conv3D
 from vu_jax.layers.dense import Dense
-from vu_jax.layers.embed import PatchEmbed
 from vu_jax.layers.gates import SqueezeExcite
-from vu_jax.layers.recurrent import GRU, ConvLSTM
+from vu_jax.layers.recurrence.recurrent import GRU, ConvLSTM
 
 LAYERS = {
   "dense": lambda dtype: Dense(8, dtype=dtype),

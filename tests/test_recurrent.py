@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from peers import peer
 
-from vu_jax.layers import attention_lstm, cells, predrnn
-from vu_jax.layers.attention_lstm import AttentionLSTM
-from vu_jax.layers.cells import HiddenState, LSTMState
-from vu_jax.layers.predrnn import PredRNN
-from vu_jax.layers.recurrent import GRU, LSTM, RNN, ConvGRU, ConvLSTM
+from vu_jax.layers.recurrence import attention_lstm, cells, predrnn
+from vu_jax.layers.recurrence.attention_lstm import AttentionLSTM
+from vu_jax.layers.recurrence.cells import HiddenState, LSTMState
+from vu_jax.layers.recurrence.predrnn import PredRNN
+from vu_jax.layers.recurrence.recurrent import GRU, LSTM, RNN, ConvGRU, ConvLSTM
 
 CLIP = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3)), jnp.float32)
 MAPS = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, 4, 3)), jnp.float32)

@@ -9,11 +9,11 @@ import pytest
 from einops import rearrange
 from peers import peer
 
-from vu_jax.layers import attention_chunked
-from vu_jax.layers.multi_head import MultiHeadAttention
-from vu_jax.layers.positions import grid_positions, rotary
-from vu_jax.layers.space_time import SpaceTimeAttention, attend_factorised, attend_over
-from vu_jax.layers.window_attention import RelativeBias
+from vu_jax.layers.attention import attention_chunked
+from vu_jax.layers.attention.multi_head import MultiHeadAttention
+from vu_jax.layers.attention.positions import grid_positions, rotary
+from vu_jax.layers.attention.space_time import SpaceTimeAttention, attend_factorised, attend_over
+from vu_jax.layers.attention.window_attention import RelativeBias
 
 
 def draw(seed: int, *shape: int) -> jax.Array:

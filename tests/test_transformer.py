@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from vu_jax.errors import UserError
-from vu_jax.layers.masked import MaskedDecoder, normalise_tubelets, take_tokens, to_tubelets, tube_mask
-from vu_jax.layers.multi_head import MultiHeadAttention
-from vu_jax.layers.pooled_attention import PooledAttention, RelativePositions, distances
-from vu_jax.layers.transformer import Block, ClassToken, gelu, run_blocks
+from vu_jax.layers.attention.masked import MaskedDecoder, normalise_tubelets, take_tokens, to_tubelets, tube_mask
+from vu_jax.layers.attention.multi_head import MultiHeadAttention
+from vu_jax.layers.attention.pooled_attention import PooledAttention, RelativePositions, distances
+from vu_jax.layers.attention.transformer import Block, ClassToken, gelu, run_blocks
 
 KEY = jax.random.key(0)
 

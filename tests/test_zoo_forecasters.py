@@ -13,11 +13,11 @@ from test_hoist import carried, scans
 
 from vu_jax.config import find_module
 from vu_jax.errors import UserError
-from vu_jax.layers import patches
-from vu_jax.layers.cells import LSTMState
-from vu_jax.layers.decoupling import Decoupling, overlap
-from vu_jax.layers.predrnn import PredRNNCell, PredRNNState, SpatioTemporalCell
-from vu_jax.layers.scheduled_sampling import Sampling, draw_given, linear_share, reverse_shares
+from vu_jax.layers.blocks import patches
+from vu_jax.layers.blocks.scheduled_sampling import Sampling, draw_given, linear_share, reverse_shares
+from vu_jax.layers.recurrence.cells import LSTMState
+from vu_jax.layers.recurrence.decoupling import Decoupling, overlap
+from vu_jax.layers.recurrence.predrnn import PredRNNCell, PredRNNState, SpatioTemporalCell
 from vu_jax.models import conv_lstm_forecaster, encoder_forecaster, predrnn, simvp
 
 # Compiling is most of the time of these tests.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vu_jax.errors import UserError
-from vu_jax.layers.inception import STAGES, Mixed, Style, Unit, sliding_mean
+from vu_jax.layers.blocks.inception import STAGES, Mixed, Style, Unit, sliding_mean
 from vu_jax.layers.norm import batch_norm
 from vu_jax.models import i3d, inception, s3d
 

@@ -10,13 +10,13 @@ import pytest
 
 from vu_jax.config import find_module
 from vu_jax.errors import UserError
-from vu_jax.layers.causal import CausalBlock, CausalConv3D, Pasts, receptive_field
-from vu_jax.layers.cnn import FrameTrunk
-from vu_jax.layers.frame_change import seen
-from vu_jax.layers.frames_rnn import FramesRNN
-from vu_jax.layers.recurrent import ConvGRU
-from vu_jax.layers.recurrent_maps import RecurrentMaps, fused
-from vu_jax.layers.time_pool import TimePool
+from vu_jax.layers.blocks.cnn import FrameTrunk
+from vu_jax.layers.blocks.frame_change import seen
+from vu_jax.layers.blocks.frames_rnn import FramesRNN
+from vu_jax.layers.blocks.recurrent_maps import RecurrentMaps, fused
+from vu_jax.layers.blocks.time_pool import TimePool
+from vu_jax.layers.convolution.causal import CausalBlock, CausalConv3D, Pasts, receptive_field
+from vu_jax.layers.recurrence.recurrent import ConvGRU
 
 # Compiling is most of the time of these tests.
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}

@@ -12,9 +12,9 @@ import pytest
 
 from vu_jax.config import find_module
 from vu_jax.errors import UserError
-from vu_jax.layers.conv_table import as_written
+from vu_jax.layers.blocks.residual import BasicBlock, Stem, stage_rates
+from vu_jax.layers.convolution.conv_table import as_written
 from vu_jax.layers.norm import batch_norm
-from vu_jax.layers.residual import BasicBlock, Stem, stage_rates
 from vu_jax.models.c3d import joined
 from vu_jax.models.slowfast import Lateral
 

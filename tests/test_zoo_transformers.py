@@ -11,9 +11,9 @@ import pytest
 
 from vu_jax.config import find_module
 from vu_jax.errors import UserError
-from vu_jax.layers.conv_table import as_written
-from vu_jax.layers.masked import DECODERS, MaskedDecoder, tube_mask
-from vu_jax.layers.positions import interpolate_positions, sin_cos_flat
+from vu_jax.layers.attention.masked import DECODERS, MaskedDecoder, tube_mask
+from vu_jax.layers.attention.positions import interpolate_positions, sin_cos_flat
+from vu_jax.layers.convolution.conv_table import as_written
 from vu_jax.models.timesformer import time_then_space
 
 Params = Any

@@ -12,7 +12,7 @@ import peers
 import pytest
 
 from vu_jax.config import find_module
-from vu_jax.layers.masked import MaskedDecoder, normalise_tubelets, take_tokens, to_tubelets, tube_mask
+from vu_jax.layers.attention.masked import MaskedDecoder, normalise_tubelets, take_tokens, to_tubelets, tube_mask
 from vu_jax.tasks.classify import Head
 from vu_jax.weights import torchvision, transformers
 from vu_jax.weights.carry import Rule, carry

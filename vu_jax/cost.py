@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array
 
-from vu_jax.layers.conv_table import as_written
+from vu_jax.layers.convolution.conv_table import as_written
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import partial
 
 import flax.linen as nn
 
-from vu_jax.layers.conv_modules import Norm
+from vu_jax.layers.convolution.conv_modules import Norm
 from vu_jax.layers.precision import Dtype
 
 

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.conv_modules import Conv3D
+from vu_jax.layers.convolution.conv_modules import Conv3D
+from vu_jax.layers.convolution.pool import ceil_padding, max_pool
 from vu_jax.layers.dense import Dense
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.initial import flat
-from vu_jax.layers.pool import ceil_padding, max_pool
 from vu_jax.layers.precision import Dtype
 
 TINY = {"stages": ((4,), (8, 8)), "hidden": (8, 16), "join": (1, 4, 4)}

@@ -7,11 +7,11 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.frame_change import Seen, check_seen, seen
-from vu_jax.layers.frame_features import Frame, FrameFeatures
-from vu_jax.layers.frames_rnn import Cell, FramesRNN
+from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
+from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
+from vu_jax.layers.blocks.frames_rnn import Cell, FramesRNN
+from vu_jax.layers.blocks.time_pool import Pool
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.time_pool import Pool
 
 State = dict[str, Any]
 TINY = {"stages": ((4, 2), (8, 2)), "features": 8, "layers": 2}

@@ -6,10 +6,10 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count
-from vu_jax.layers.frame_change import Seen, check_seen
+from vu_jax.layers.blocks.frame_change import Seen, check_seen
+from vu_jax.layers.blocks.recurrent_maps import ConvCell, Fuse, RecurrentMaps
+from vu_jax.layers.blocks.time_pool import Pool, TimePool
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.recurrent_maps import ConvCell, Fuse, RecurrentMaps
-from vu_jax.layers.time_pool import Pool, TimePool
 
 State = dict[str, Any]
 TINY = {"stem": ((4, 2),), "hidden": (4, 8), "neck": (8,)}

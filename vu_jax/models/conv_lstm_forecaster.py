@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count
-from vu_jax.layers.cells import LSTMCell, LSTMState
-from vu_jax.layers.forecast import Forecaster
-from vu_jax.layers.hoist import RecurrentMap
+from vu_jax.layers.blocks.forecast import Forecaster
 from vu_jax.layers.precision import Dtype
+from vu_jax.layers.recurrence.cells import LSTMCell, LSTMState
+from vu_jax.layers.recurrence.hoist import RecurrentMap
 
 TINY = {"hidden": (4, 6), "kernel": 3, "patch": 2, "future": 2}
 PRESETS = {

@@ -7,11 +7,11 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction, Positive
+from vu_jax.layers.blocks.residual import ONE, Bottleneck, Stage, Stem, stage_rates, strided
+from vu_jax.layers.blocks.resnet_trunk import DEPTHS
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.norm import batch_norm
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.residual import ONE, Bottleneck, Stage, Stem, stage_rates, strided
-from vu_jax.layers.resnet_trunk import DEPTHS
 
 TINY = {"depths": (1, 1), "width": 4, "interaction": "preserved"}
 PRESETS: dict[str, dict[str, Any]] = {

@@ -9,14 +9,14 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count
-from vu_jax.layers.cells import LSTMCell, LSTMState
-from vu_jax.layers.conv_modules import Conv2D
+from vu_jax.layers.blocks.patches import from_patches, to_patches
+from vu_jax.layers.blocks.time_pool import Pool, TimePool
+from vu_jax.layers.convolution.conv_modules import Conv2D
 from vu_jax.layers.dense import add_bias
-from vu_jax.layers.over_time import cell_params, over_time
-from vu_jax.layers.patches import from_patches, to_patches
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.recurrent import ConvLSTM
-from vu_jax.layers.time_pool import Pool, TimePool
+from vu_jax.layers.recurrence.cells import LSTMCell, LSTMState
+from vu_jax.layers.recurrence.over_time import cell_params, over_time
+from vu_jax.layers.recurrence.recurrent import ConvLSTM
 
 State = dict[str, Any]
 TINY = {"hidden": (4, 6), "kernel": 3, "patch": 2, "future": 2}

@@ -7,7 +7,7 @@ from einops import reduce
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count
-from vu_jax.layers.cnn import FrameTrunk
+from vu_jax.layers.blocks.cnn import FrameTrunk
 
 TINY = {"stages": ((4, 2), (8, 2))}
 

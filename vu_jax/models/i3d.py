@@ -6,7 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import CountOrZero, Fraction, Positive
-from vu_jax.layers.inception import ALL_BLOCKS, InceptionTrunk, Style, sliding_mean
+from vu_jax.layers.blocks.inception import ALL_BLOCKS, InceptionTrunk, Style, sliding_mean
 from vu_jax.layers.norm import batch_norm
 from vu_jax.layers.precision import Dtype
 

@@ -6,8 +6,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import CountOrZero, Positive
+from vu_jax.layers.blocks.inception import ALL_BLOCKS, frame_trunk
 from vu_jax.layers.gates import global_mean
-from vu_jax.layers.inception import ALL_BLOCKS, frame_trunk
 from vu_jax.layers.precision import Dtype
 
 TINY = {"width": 1 / 16, "blocks": (1, 0, 0)}

@@ -9,15 +9,15 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
+from vu_jax.layers.attention.embed import PatchEmbed
+from vu_jax.layers.attention.pooled_attention import Grid, PooledAttention, pooled_grid
+from vu_jax.layers.attention.positions import LearnedPositions
+from vu_jax.layers.attention.transformer import ClassToken, Mlp
+from vu_jax.layers.convolution.pool import max_pool
 from vu_jax.layers.dense import Dense
 from vu_jax.layers.drop import DropPath, depth_rates
-from vu_jax.layers.embed import PatchEmbed
 from vu_jax.layers.norm import layer_norm
-from vu_jax.layers.pool import max_pool
-from vu_jax.layers.pooled_attention import Grid, PooledAttention, pooled_grid
-from vu_jax.layers.positions import LearnedPositions
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.transformer import ClassToken, Mlp
 
 TINY = {"width": 4, "stages": (1, 1), "kv_strides": (1, 2, 2)}
 

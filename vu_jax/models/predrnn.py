@@ -4,10 +4,10 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count
-from vu_jax.layers.forecast import Forecaster
-from vu_jax.layers.hoist import RecurrentMap
+from vu_jax.layers.blocks.forecast import Forecaster
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.predrnn import Extras, PredRNN, PredRNNCell, PredRNNState
+from vu_jax.layers.recurrence.hoist import RecurrentMap
+from vu_jax.layers.recurrence.predrnn import Extras, PredRNN, PredRNNCell, PredRNNState
 
 TINY = {"features": 4, "layers": 2, "kernel": 3, "patch": 2, "future": 2}
 PRESETS = {

@@ -6,9 +6,9 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
+from vu_jax.layers.blocks.resnet_trunk import DEPTHS, ResNetTrunk
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.resnet_trunk import DEPTHS, ResNetTrunk
 
 TINY = {"depths": (1, 1), "width": 8}
 PRESETS: dict[str, dict[str, Any]] = {

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction, Positive
-from vu_jax.layers.conv_modules import Norm
+from vu_jax.layers.blocks.residual import BasicBlock, Block, Bottleneck, Stage, Stem, inflated, stage_rates, strided
+from vu_jax.layers.convolution.conv_modules import Norm
+from vu_jax.layers.convolution.pool import max_pool
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.norm import batch_norm
-from vu_jax.layers.pool import max_pool
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.residual import BasicBlock, Block, Bottleneck, Stage, Stem, inflated, stage_rates, strided
 
 TINY = {"depths": (1, 1), "width": 4, "times": ((3,), (3,)), "time_strides": (1, 2), "convolution": "2+1d"}
 

@@ -6,8 +6,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, CountOrZero, Fraction, Positive
+from vu_jax.layers.blocks.inception import ALL_BLOCKS, Gate, InceptionTrunk, Kind, Style, sliding_mean
 from vu_jax.layers.gates import global_mean
-from vu_jax.layers.inception import ALL_BLOCKS, Gate, InceptionTrunk, Kind, Style, sliding_mean
 from vu_jax.layers.norm import batch_norm
 from vu_jax.layers.precision import Dtype
 

@@ -9,13 +9,13 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction, Positive, Range
-from vu_jax.layers.conv_modules import Conv2D
+from vu_jax.layers.blocks.patches import pad_frames, pixel_shuffle
+from vu_jax.layers.blocks.translators import GatedTranslator, InceptionTranslator
+from vu_jax.layers.convolution.conv_modules import Conv2D
 from vu_jax.layers.drop import depth_rates
 from vu_jax.layers.initial import flat
 from vu_jax.layers.norm import batch_norm
-from vu_jax.layers.patches import pad_frames, pixel_shuffle
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.translators import GatedTranslator, InceptionTranslator
 
 TINY = {"features": 4, "width": 8, "blocks": 2, "scales": 1, "window": 6, "dilation": 2, "mlp_ratio": 2.0, "future": 2}
 PRESETS = {"incepu": {"translator": "incepu", "future": 10}, "gsta": {"translator": "gsta", "future": 10}}

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.conv_modules import Norm
+from vu_jax.layers.blocks.residual import ONE, Bottleneck, Stage, Stem, convolution, inflated, stage_rates, strided
+from vu_jax.layers.convolution.conv_modules import Norm
+from vu_jax.layers.convolution.pool import avg_pool
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.norm import batch_norm
-from vu_jax.layers.pool import avg_pool
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.residual import ONE, Bottleneck, Stage, Stem, convolution, inflated, stage_rates, strided
 
 TINY = {"depths": (1, 1), "width": 8, "alpha": 2, "beta": 4, "times_slow": ((1,), (3,)), "times_fast": ((3,), (3,))}
 _R101 = {"depths": (3, 4, 23, 3)}

@@ -7,12 +7,12 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.attention_lstm import AttentionLSTM
-from vu_jax.layers.frame_change import Seen, check_seen, seen
-from vu_jax.layers.frame_features import Frame, FrameFeatures
+from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
+from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
+from vu_jax.layers.blocks.time_pool import Pool, TimePool
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.recurrent import LSTM
-from vu_jax.layers.time_pool import Pool, TimePool
+from vu_jax.layers.recurrence.attention_lstm import AttentionLSTM
+from vu_jax.layers.recurrence.recurrent import LSTM
 
 State = dict[str, Any]
 TINY = {"stages": ((4, 2), (8, 2)), "features": 8, "attention": 8}

@@ -7,11 +7,11 @@ from einops import reduce
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.causal import CausalBlock, CausalNorm, receptive_field
-from vu_jax.layers.frame_change import Seen, check_seen, seen
-from vu_jax.layers.frame_features import Frame, FrameFeatures
+from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
+from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
+from vu_jax.layers.blocks.time_pool import Pool, TimePool
+from vu_jax.layers.convolution.causal import CausalBlock, CausalNorm, receptive_field
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.time_pool import Pool, TimePool
 
 State = dict[str, Any]
 TINY = {"stages": ((4, 2), (8, 2)), "channels": (8, 8), "kernel": 2}

@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction
+from vu_jax.layers.blocks.resnet_trunk import DEPTHS, ResNetTrunk, trunk_width
+from vu_jax.layers.convolution.shift import causal_shift, shifted_channels, temporal_shift
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.resnet_trunk import DEPTHS, ResNetTrunk, trunk_width
-from vu_jax.layers.shift import causal_shift, shifted_channels, temporal_shift
 
 State = dict[str, Any]
 TINY = {"block": "basic", "depths": (1, 2), "width": 8, "shift": "causal"}

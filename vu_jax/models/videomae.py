@@ -10,12 +10,12 @@ from jaxtyping import Array, Float, Int
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.embed import PatchEmbed
-from vu_jax.layers.masked import take_tokens, to_tubelets
+from vu_jax.layers.attention.embed import PatchEmbed
+from vu_jax.layers.attention.masked import take_tokens, to_tubelets
+from vu_jax.layers.attention.positions import interpolate_positions, sin_cos_flat
+from vu_jax.layers.attention.transformer import Block, run_blocks
 from vu_jax.layers.norm import layer_norm
-from vu_jax.layers.positions import interpolate_positions, sin_cos_flat
 from vu_jax.layers.precision import Dtype, add
-from vu_jax.layers.transformer import Block, run_blocks
 
 TINY = {"width": 8, "depth": 1, "heads": 2, "hidden": 16, "patch": (1, 8, 8)}
 
@@ -35,7 +35,8 @@ class Model(nn.Module):
   With `visible`, for pre-training, the others are never computed, not even embedded; the result is `visible` (B M D),
   behind a norm that the whole clip does not have: the parameters are `norm` in place of `pooled_norm`.
 
-  Source: Tong et al. 2022, "VideoMAE", section 3; fine-tuning as in its code. The decoder is `layers/masked.py`.
+  Source: Tong et al. 2022, "VideoMAE", section 3; fine-tuning as in its code. The decoder is in
+    `layers/attention/masked.py`.
   Differs from the paper: kernels start as LeCun normal draws, of variance 1 / inputs.
 
   Fields:

@@ -9,12 +9,12 @@ from einops import rearrange, reduce
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.embed import PatchEmbed
+from vu_jax.layers.attention.embed import PatchEmbed
+from vu_jax.layers.attention.positions import LearnedPositions
+from vu_jax.layers.attention.space_time import SpaceTimeAttention, attend_space, attend_time
+from vu_jax.layers.attention.transformer import Block, Branch, ClassToken, Form, all_tokens, run_blocks
 from vu_jax.layers.norm import layer_norm
-from vu_jax.layers.positions import LearnedPositions
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.space_time import SpaceTimeAttention, attend_space, attend_time
-from vu_jax.layers.transformer import Block, Branch, ClassToken, Form, all_tokens, run_blocks
 
 TINY = {"width": 8, "depth": 1, "heads": 2, "hidden": 16, "patch": (1, 8, 8)}
 

@@ -8,12 +8,12 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction, Positive
-from vu_jax.layers.conv_modules import Norm
+from vu_jax.layers.blocks.residual import ONE, Bottleneck, Stage, convolution, stage_rates, strided
+from vu_jax.layers.convolution.conv_modules import Norm
 from vu_jax.layers.dense import Dense
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.norm import batch_norm
 from vu_jax.layers.precision import Dtype
-from vu_jax.layers.residual import ONE, Bottleneck, Stage, convolution, stage_rates, strided
 
 TINY = {"depths": (2, 1), "widths": (4, 8), "features": 16}
 PRESETS: dict[str, dict[str, Any]] = {

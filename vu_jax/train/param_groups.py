@@ -20,8 +20,8 @@ from vu_jax.train.optim_options import Optim
 Tree: TypeAlias = Any  # of parameters, or of one value for each; parts may be masked out
 Layer: TypeAlias = tuple[int, ...] | str  # numbers of a layer; "embedding", "last" or "head"
 
-# Parameters that have two or more dimensions and are no kernels: the tables of `layers/positions.py` (joint, space,
-# time) and of relative positions, class and mask tokens, and the biases and scales of heads or of scanned layers.
+# Parameters that have two or more dimensions and are no kernels: the tables of `positions.py` (joint, space, time) and
+# of relative positions, class and mask tokens, and the biases and scales of heads or of scanned layers.
 _NO_KERNEL = re.compile(r"(^|/)(bias|scale|joint|space|time|table|[^/]*(token|position|pos_emb|rel_pos)[^/]*)$")
 _NUMBERED = re.compile(r"(block|layer|stage|res)s?_?(\d+)$")
 _EMBEDDING = re.compile(r"embed|stem|patch|tubelet|position|token")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from vu_jax.layers import window
+from vu_jax.layers.convolution import window
 
 Shape: TypeAlias = tuple[int, ...]
 Kind: TypeAlias = Literal[

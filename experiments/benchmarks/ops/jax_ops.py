@@ -11,9 +11,11 @@ from jax import Array
 
 from experiments.benchmarks.ops import jax_conv, jax_recurrent, jax_transformer
 from experiments.benchmarks.ops.case import OpCase
-from vu_jax.layers import attention, conv, pool, recurrent, window
-from vu_jax.layers.embed import PatchEmbed
-from vu_jax.layers.pool_lowerings import Pool
+from vu_jax.layers.attention import attention
+from vu_jax.layers.attention.embed import PatchEmbed
+from vu_jax.layers.convolution import conv, pool, window
+from vu_jax.layers.convolution.pool_lowerings import Pool
+from vu_jax.layers.recurrence import recurrent
 
 
 @dataclass(frozen=True)

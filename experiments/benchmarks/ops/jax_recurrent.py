@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vu_jax.layers.predrnn import PredRNN
+from vu_jax.layers.recurrence.predrnn import PredRNN
 
 
 def ours(layer: Any, **fields: Any) -> Callable[..., Array]:
-  """The outputs of a layer of `vu_jax.layers.recurrent`."""
+  """The outputs of a layer of `vu_jax.layers.recurrence.recurrent`."""
 
   def run(x: Array, input_kernel: Array, input_bias: Array, hidden_kernel: Array, **more: Array) -> Array:
     cell: dict[str, Any] = {"hidden": {"kernel": hidden_kernel}}

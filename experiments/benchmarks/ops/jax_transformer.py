@@ -9,8 +9,8 @@ from einops import rearrange
 from jax import Array
 
 from experiments.benchmarks.ops.case import OpCase
-from vu_jax.layers import attention
-from vu_jax.layers.attention_lowerings import Inputs, Options, flash_refuses
+from vu_jax.layers.attention import attention
+from vu_jax.layers.attention.attention_lowerings import Inputs, Options, flash_refuses
 
 
 def plain_attend(q: Array, k: Array, v: Array) -> Array:

@@ -3,7 +3,7 @@
 import math
 
 from experiments.benchmarks.ops.case import OpCase, Shape
-from vu_jax.layers import window
+from vu_jax.layers.convolution import window
 
 
 def pool_case(

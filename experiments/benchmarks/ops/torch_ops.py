@@ -16,7 +16,7 @@ from einops import rearrange
 from experiments.benchmarks.ops import torch_recurrent
 from experiments.benchmarks.ops.case import OpCase
 from experiments.benchmarks.timing import AbsentError, Contender, Pass, timed_call
-from vu_jax.layers import window
+from vu_jax.layers.convolution import window
 
 
 @dataclass(frozen=True)

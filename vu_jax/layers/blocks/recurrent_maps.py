@@ -1,0 +1,96 @@
+"""A CNN stem, stacked ConvLSTMs or ConvGRUs, a CNN neck: the part that models with recurrence on maps share."""
+
+from typing import Any, Literal, TypeAlias
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vu_jax.layers.blocks.cnn import FrameStage, FrameTrunk
+from vu_jax.layers.blocks.frame_change import Seen, seen
+from vu_jax.layers.convolution.pool import avg_pool
+from vu_jax.layers.precision import Dtype
+from vu_jax.layers.recurrence.recurrent import ConvGRU, ConvLSTM, Recurrent
+
+ConvCell: TypeAlias = Literal["lstm", "gru"]
+Fuse: TypeAlias = Literal["last", "all"]
+State = dict[str, Any]
+
+
+class RecurrentMaps(nn.Module):
+  """`(B T H W C) -> (B T h w D)`: stem -> recurrent layer (-> stride-2 convolution -> recurrent layer)* -> neck.
+
+  Fields:
+    stem: (channels, spatial stride) of each stem convolution.
+    hidden: channels of each recurrent layer.
+    neck: channels of each stride-2 convolution behind them; it sees how motions lie to each other in the frame.
+    kernel: side of the recurrent kernels [positions].
+    input: what is seen of the frames, see `frame_change.Seen`.
+    cell: "lstm" (ConvLSTM) or "gru" (ConvGRU).
+    fuse: the neck reads the "last" recurrent layer, or "all" of them, averaged to the last one's grid and concatenated:
+      fast and slow motions, fine and coarse, side by side.
+    remat: recompute each step of the recurrence in the backward pass.
+    dtype: of the computation; parameters are float32.
+  """
+
+  stem: tuple[tuple[int, int], ...]
+  hidden: tuple[int, ...]
+  neck: tuple[int, ...]
+  kernel: int = 3
+  input: Seen = "frames"
+  cell: ConvCell = "lstm"
+  fuse: Fuse = "last"
+  remat: bool = False
+  dtype: Dtype = "float32"
+
+  def setup(self) -> None:
+    self.trunk = FrameTrunk(self.stem, self.dtype)
+    self.recurrent = [self._layer(d) for d in self.hidden]
+    self.down = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.hidden[1:]]
+    self.ahead = [FrameStage(d, stride=2, dtype=self.dtype) for d in self.neck]
+
+  def __call__(self, video: Float[Array, "B T H W C"], state: State) -> tuple[Float[Array, "B T h w D"], State]:
+    """The maps of the next frames, and the state behind them."""
+    x, last_frame = seen(self.input, video, state["last_frame"])
+    x = self.trunk(x)
+    maps, carries = [], []
+    for i, layer in enumerate(self.recurrent):
+      x = self.down[i - 1](x) if i else x
+      x, carry = layer(x, state["carries"][i])
+      maps.append(x)
+      carries.append(carry)
+    x = fused(maps) if self.fuse == "all" else x
+    for stage in self.ahead:
+      x = stage(x)
+    return x, {"last_frame": last_frame, "carries": tuple(carries)}
+
+  @nn.nowrap
+  def zero_state(self, batch: int, height: int, width: int) -> State:
+    """The state before the first frame, for frames of height x width [px]."""
+    carries = []
+    for i, features in enumerate(self.hidden):
+      for stride in [s for _, s in self.stem] if i == 0 else [2]:
+        height, width = -(-height // stride), -(-width // stride)
+      carries.append(self._layer(features).zero_state(batch, height, width))
+    return {"last_frame": None, "carries": tuple(carries)}
+
+  @property
+  def width(self) -> int:
+    """D, the channels of the maps."""
+    if self.neck:
+      return self.neck[-1]
+    return sum(self.hidden) if self.fuse == "all" else self.hidden[-1]
+
+  @nn.nowrap
+  def _layer(self, features: int) -> Recurrent:
+    kind = {"lstm": ConvLSTM, "gru": ConvGRU}[self.cell]
+    return kind(features, kernel=self.kernel, remat=self.remat, dtype=self.dtype, parent=None)
+
+
+def fused(maps: list[Float[Array, "B T _h _w _D"]]) -> Float[Array, "B T h w E"]:
+  """The maps concatenated on the grid of the last one; each has twice the side of the next (or one less)."""
+  gathered = maps[0]
+  for x in maps[1:]:
+    gathered = avg_pool(gathered, (2, 2), padding="SAME", count_padding=False)
+    gathered = jnp.concatenate([gathered, x], axis=-1)
+  return gathered
