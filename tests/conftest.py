@@ -9,7 +9,9 @@ from hypothesis import settings
 
 # Both are read when jax is first imported, which nothing above does.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), "--xla_backend_optimization_level=1"]))
+os.environ["XLA_FLAGS"] = " ".join(
+  filter(None, [os.environ.get("XLA_FLAGS"), "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"])
+)
 # From here on every signature of the package is checked when it is called, shapes included.
 jaxtyping.install_import_hook("vu_jax", "typecheck.check")
 
