@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vu_jax.errors import UserError
+from vu_jax.layers.batch_norm import BatchNorm
 from vu_jax.layers.blocks.inception import STAGES, Mixed, Style, Unit, sliding_mean
 from vu_jax.layers.norm import batch_norm
 from vu_jax.models import i3d, inception, s3d
@@ -178,7 +179,7 @@ def test_s3d_and_i3d_normalise_as_published():
 
     def look(call, args, kwargs, context):
       norm = context.module
-      if isinstance(norm, nn.BatchNorm):
+      if isinstance(norm, BatchNorm):
         found.add((norm.epsilon, norm.momentum, norm.use_running_average))
       return call(*args, **kwargs)
 

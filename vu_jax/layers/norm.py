@@ -7,6 +7,7 @@ from functools import partial
 
 import flax.linen as nn
 
+from vu_jax.layers.batch_norm import BatchNorm
 from vu_jax.layers.convolution.conv_modules import Norm
 from vu_jax.layers.precision import Dtype
 
@@ -34,7 +35,7 @@ def batch_norm(
   Differs from torch: the stored variance is that of the batch, not multiplied by n / (n - 1).
   """
   return partial(
-    nn.BatchNorm,
+    BatchNorm,
     use_running_average=frozen or not train,
     momentum=momentum,
     epsilon=epsilon,

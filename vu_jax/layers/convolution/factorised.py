@@ -1,6 +1,6 @@
 """Factorised 3-D convolution: one 3-D window as two cheaper ones with a normalisation and ReLU between.
 
-All take `norm`, a constructor such as `functools.partial(nn.BatchNorm, use_running_average=not train)`; `None` leaves
+All take `norm`, a constructor such as `norm.batch_norm(train=train)`; `None` leaves
 normalisation out. The two convolutions then have no bias, since the normalisation behind each has one.
 """
 
