@@ -21,6 +21,6 @@ def get_config() -> ConfigDict:
   c.model = dict(name="c3d", stages=((16,), (32,), (64,)), join=(1, 4, 4), hidden=(128, 128), dropout=0.2)
   c.task = dict(name="classify")
   c.optim = common.optim(lr_peak=1e-3, warmup_steps=50)
-  c.train = common.run(steps=900, eval_every_steps=300)
+  c.train = common.run(steps=300, eval_every_steps=100)
   c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
   return c

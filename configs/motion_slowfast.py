@@ -30,6 +30,6 @@ def get_config() -> ConfigDict:
   )
   c.task = dict(name="classify")
   c.optim = common.optim(lr_peak=3e-3, warmup_steps=50)
-  c.train = common.run(steps=900, eval_every_steps=300)
+  c.train = common.run(steps=450, eval_every_steps=150)
   c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
   return c

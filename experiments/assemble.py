@@ -10,7 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import Mesh
 
 from experiments.extra import Extra, extra_datasets
 from vu_jax.build import Section, build, check, nearest
@@ -26,14 +26,15 @@ from vu_jax.errors import UserError
 from vu_jax.glossary import CountOrZero
 from vu_jax.net import Net
 from vu_jax.train.loop import Train
+from vu_jax.train.mesh import Layout
 from vu_jax.train.mix import Mix, mixed
 from vu_jax.train.optim import Optim, optimizer
 from vu_jax.train.param_groups import check_groups
-from vu_jax.train.step import Alter, Batch
+from vu_jax.train.step import Alter, Batch, Steps, compile_steps
 
 SECTIONS = (
   *("seed", "data", "extra", "clip", "pixels", "audio", "augment", "loader"),
-  *("model", "task", "optim", "train", "eval"),
+  *("model", "task", "optim", "train", "mesh", "eval"),
 )
 NAMED = {"data": "Options", "model": "Model", "task": "Task"}
 PLAIN = {
@@ -44,6 +45,7 @@ PLAIN = {
   "loader": Loader,
   "optim": Optim,
   "train": Train,
+  "mesh": Layout,
   "eval": Eval,
 }
 
@@ -65,6 +67,7 @@ class Experiment:
   task: Any
   optim: Optim
   train: Train
+  mesh: Layout
   eval: Eval
 
   def resolved(self) -> dict[str, Any]:
@@ -109,9 +112,24 @@ class Experiment:
       **sound,
     }
 
-  def empty_batch(self) -> dict[str, np.ndarray]:
-    """A batch of this host with nothing in it, to initialise from."""
-    return {k: np.zeros(s.shape, s.dtype) for k, s in self.batch_shapes().items()}
+  def steps(self, mesh: Mesh) -> Steps:
+    """Initialising, training and evaluating this network on the devices of a mesh."""
+    return compile_steps(
+      mesh,
+      self.net(),
+      self.task,
+      optimizer(self.optim, self.train.steps),
+      self.batch_shapes(),
+      self.alter(),
+      self.train.accumulate,
+      self.train.ema_decay,
+      self.mesh.shard_min_size,
+    )
+
+  def eval_loader(self) -> Loader:
+    """Batches of evaluation: as large as the parts that training is computed in, so that they fit where those do."""
+    size = self.loader.batch_size // self.train.accumulate
+    return dataclasses.replace(self.loader, batch_size=size, order="shuffle")  # its order is that of the split
 
 
 def assemble(config: Section) -> Experiment:

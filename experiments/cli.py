@@ -1,6 +1,8 @@
 """What all programs share: arguments, one clear line for bad input, and exit codes."""
 
 import argparse
+import errno
+import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -11,24 +13,44 @@ from vu_jax.backend import fast_cpu
 from vu_jax.build import nearest
 from vu_jax.data.prepare import default_data_dir
 from vu_jax.errors import UserError
+from vu_jax.train.distributed import is_first, membership
+from vu_jax.train.signals import EXIT_CODE, Interrupted
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 PREFIX = "--config."
+PROCESS, COORDINATOR = "VU_JAX_PROCESS", "VU_JAX_COORDINATOR"  # environment variables
 
 
 def console() -> Console:
-  """The terminal; wide enough for one line per record when it is a file."""
-  found = Console(highlight=False)
-  return found if found.is_terminal else Console(highlight=False, width=160)
+  """The terminal, silent in all but the first process of a run; wide enough for one line per record in a file."""
+  found, quiet = Console(highlight=False), not is_first()
+  return Console(highlight=False, quiet=quiet, width=None if found.is_terminal else 160)
 
 
 def run(main: Callable[[], None]) -> None:
-  """Calls a program; a user's mistake ends it with one line and exit code 2, an interruption with 130."""
+  """Calls a program; a user's mistake ends it with one line and exit code 2, an interruption with 130.
+
+  So does a disk that is full or may not be written to. A run that was asked to stop, and saved itself, ends with 75.
+  """
   fast_cpu()
+  with membership():
+    _told(main)
+
+
+def _told(main: Callable[[], None]) -> None:
   try:
     main()
   except UserError as error:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     sys.exit(2)
+  except OSError as error:
+    if error.errno not in _DISK:
+      raise
+    print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
+    sys.exit(2)
+  except Interrupted as stopped:
+    print(f"stopped at {stopped}; the same command continues", file=sys.stderr)
+    sys.exit(EXIT_CODE)
   except KeyboardInterrupt:
     print("interrupted; the same command continues where it stopped", file=sys.stderr)
     sys.exit(130)
@@ -43,6 +65,12 @@ class Arguments(argparse.ArgumentParser):
   def add_data_dir(self) -> None:
     text = "where prepared datasets are kept (default: $VU_JAX_DATA, else ~/.cache/vu_jax)"
     self.add_argument("--data_dir", type=pathlib.Path, default=default_data_dir(), help=text)
+
+  def add_processes(self) -> None:
+    text = 'I/N = the I-th of N processes that make one run; "auto" = as Slurm, a TPU pod or Kubernetes says'
+    self.add_argument("--process", default=os.environ.get(PROCESS, ""), help=f"{text} (default: ${PROCESS})")
+    text = f"address of process 0, for --process=I/N (default: ${COORDINATOR})"
+    self.add_argument("--coordinator", metavar="HOST:PORT", default=os.environ.get(COORDINATOR, ""), help=text)
 
   def add_config(self) -> None:
     text = "experiment file, such as configs/motion_convlstm.py; --config.KEY=VALUE overrides one of its values"

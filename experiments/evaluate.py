@@ -15,6 +15,7 @@ from vu_jax.data.prepare import FACTS, check_split, default_data_dir, read_facts
 from vu_jax.data.protocol import Eval
 from vu_jax.errors import UserError
 from vu_jax.report.page import write_report
+from vu_jax.train.distributed import connect, is_first
 
 
 def main() -> None:
@@ -23,7 +24,9 @@ def main() -> None:
   parser.add_argument("--split", help="split of the run's dataset (default: test, else the run's eval_split)")
   parser.add_argument("--views", metavar="CLIPSxCROPS", help="views per video, such as 10x3 (default: the run's)")
   parser.add_argument("--average", help='"probabilities" or "logits" of the views (default: the run\'s)')
+  parser.add_processes()
   args, _ = parser.read()
+  connect(args.process, args.coordinator)
   screen = console()
   trained = open_run(args.run)
   if not (trained.directory / FACTS).is_file():
@@ -35,6 +38,8 @@ def main() -> None:
   check_split(facts, split, "--split")
   enable_compile_cache(default_data_dir())
   finish(trained, args.run, split, {}, screen, asked(trained.experiment.eval, args.views, args.average))
+  if not is_first():
+    return
   write_report(args.run)
   screen.print(split, {k: round(v, 4) for k, v in read_result(args.run)[split].items()})
   screen.print(f"report: {args.run / 'report.html'}   figures: {args.run / 'result.json'}")

@@ -25,6 +25,7 @@ from vu_jax.data.protocol import Eval
 from vu_jax.data.source import PreparedSource, Source
 from vu_jax.evaluate import evaluate, evaluate_views
 from vu_jax.metrics.sums import divide
+from vu_jax.train.distributed import is_first
 from vu_jax.train.mesh import to_devices
 
 VERSIONED = (
@@ -48,7 +49,7 @@ def score(
   With several views all are those of the averages; the summary also has the accuracy of single views.
   """
   experiment = trained.experiment
-  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.loader, views, experiment.audio)
+  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.eval_loader(), views, experiment.audio)
   place, task = partial(to_devices, trained.mesh), experiment.task
   if views.num_views == 1:
     totals, outputs = evaluate(state, trained.eval_step, batches, place, on_batch)
@@ -70,13 +71,17 @@ def finish(
 ) -> None:
   """Evaluates a split and writes its figures, predictions and example clips; other splits' figures stay.
 
+  Of several processes all evaluate, and the first one writes.
+
   `views` None takes those of the run's config. Each split's figures carry the protocol that they were made by.
   """
   views = views or trained.experiment.eval
   source = PreparedSource(trained.directory, split)
   with Progress(console=screen, transient=True) as bar:
-    task = bar.add_task(f"evaluate on {split}", total=num_eval_batches(source, trained.experiment.loader, views))
+    task = bar.add_task(f"evaluate on {split}", total=num_eval_batches(source, trained.experiment.eval_loader(), views))
     summary, totals, outputs = score(trained, trained.state, source, views, lambda: bar.advance(task))
+  if not is_first():
+    return
   probabilities = np.asarray(jax.nn.softmax(outputs["logits"]))
   ids = [source[int(i)]["id"] for i in outputs["index"]]
   write_predictions(run_dir / f"predictions_{split}.jsonl", ids, outputs["label"], probabilities)
@@ -91,7 +96,8 @@ def finish(
   result = read_result(run_dir) | record
   counts = np.asarray(totals["confusion"][0]).astype(int).tolist()
   result["confusion"] = result.get("confusion", {}) | {split: counts}
-  protocol = views.words(trained.experiment.clip.sampling) + ", newest checkpoint"
+  weights = "" if trained.state.average is None else ", averaged parameters"
+  protocol = views.words(trained.experiment.clip.sampling) + ", newest checkpoint" + weights
   earlier = result.get("protocol", {})
   result["protocol"] = (earlier if isinstance(earlier, dict) else {}) | {split: protocol}
   (run_dir / "result.json").write_text(json.dumps(result, indent=2))

@@ -10,6 +10,7 @@ from rich.console import Console
 from experiments.assemble import Experiment
 from vu_jax.cost import forward_flops, peak_bytes
 from vu_jax.train.param_groups import describe
+from vu_jax.train.step import Steps
 
 
 def announce(
@@ -18,15 +19,14 @@ def announce(
   clips: int,
   workdir: pathlib.Path,
   mesh: Mesh,
-  init: Any,
-  train_step: Any,
+  steps: Steps,
   screen: Console,
 ) -> Any:
   """Compiles the training step, prints what it costs, and returns it compiled; `clips` are those to train on."""
   shapes = experiment.batch_shapes()
-  state = jax.eval_shape(lambda b: init(b, experiment.seed), shapes)
-  compiled = train_step.lower(state, shapes).compile()
-  size, steps = experiment.loader.batch_size, experiment.train.steps
+  state = steps.shapes
+  compiled = steps.train.lower(state, shapes).compile()
+  size, updates = experiment.loader.batch_size, experiment.train.steps
   of_all = facts["splits"]["train"]["clips"]
   share = f"{clips} of {of_all}" if clips < of_all else str(clips)
   stored = sum(s["bytes"] for s in facts["splits"].values())
@@ -40,13 +40,19 @@ def announce(
     "weights": describe(state.params, experiment.optim),
     "clips": f"{video[1]} frames of {video[2]}x{video[3]} px, {experiment.clip.sampling}",
     "data": f"{datasets}: {share} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
-    "training": f"{steps} steps of {size} clips = {steps * size / clips:.1f} epochs, {experiment.optim.method}",
-    "device": f"{mesh.size} x {mesh.devices.flat[0].device_kind}, {memory(compiled)} for the step",
+    "training": f"{updates} steps of {size} clips = {updates * size / clips:.1f} epochs, {experiment.optim.method}",
+    "device": f"{devices(mesh)}, {memory(compiled)} for the step",
     "output": str(workdir),
   }
   for name, text in lines.items():
     screen.print(f"{name:>9}  {text}", markup=False)
   return compiled
+
+
+def devices(mesh: Mesh) -> str:
+  """How many there are, and in how many parts they hold the state."""
+  groups = f", the state in {mesh.shape['fsdp']} parts" if mesh.shape["fsdp"] > 1 else ""
+  return f"{mesh.size} x {mesh.devices.flat[0].device_kind}{groups}"
 
 
 def parameters(params: Any) -> int:

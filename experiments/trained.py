@@ -1,6 +1,8 @@
 """Opens a run directory: the experiment, its labels, and the newest state."""
 
+import dataclasses
 import json
+import math
 import pathlib
 from collections import Counter
 from dataclasses import dataclass
@@ -10,11 +12,9 @@ import jax
 from jax.sharding import Mesh
 
 from experiments.assemble import Experiment, assemble
-from vu_jax.checkpoint import Checkpoints
+from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.errors import UserError
-from vu_jax.train.mesh import check_batch_size, data_mesh, replicated
-from vu_jax.train.optim import optimizer
-from vu_jax.train.step import compile_steps
+from vu_jax.train.mesh import check_batch_size, device_mesh
 
 DATASET = "dataset.json"
 
@@ -56,7 +56,7 @@ def short_side(facts: dict[str, Any]) -> int:
 
 
 def open_run(run: pathlib.Path, batch_size: int | None = None) -> Trained:
-  """Restores the newest checkpoint of a run on this machine's devices.
+  """Restores the newest checkpoint of a run on this machine's devices, in as many parts as they allow.
 
   Raises:
     UserError: not a run directory, or a run without a checkpoint.
@@ -65,20 +65,19 @@ def open_run(run: pathlib.Path, batch_size: int | None = None) -> Trained:
     raise UserError(f"--run={run}: not a run directory (it has no config.json); launch makes one, such as runs/NAME")
   about = json.loads((run / DATASET).read_text())
   config = json.loads((run / "config.json").read_text())
-  if batch_size:
-    config["loader"]["batch_size"] = batch_size
   experiment = assemble(config).for_classes(len(about["labels"]))
-  mesh = data_mesh()
-  check_batch_size(mesh.size, experiment.loader.batch_size)
-  tx = optimizer(experiment.optim, experiment.train.steps)
-  init, _, eval_step = compile_steps(mesh, experiment.net(), experiment.task, tx)
-  shapes = jax.eval_shape(lambda b: init(b, experiment.seed), experiment.batch_shapes())
-  whole = replicated(mesh)
-  shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=whole), shapes)
-  checkpoints = Checkpoints(run)
+  if batch_size:
+    loader = dataclasses.replace(experiment.eval_loader(), batch_size=batch_size)
+    train = dataclasses.replace(experiment.train, accumulate=1)
+    experiment = dataclasses.replace(experiment, loader=loader, train=train)
+  layout = dataclasses.replace(experiment.mesh, fsdp=math.gcd(experiment.mesh.fsdp, jax.device_count()))
+  mesh = device_mesh(layout)
+  check_batch_size(mesh.size, experiment.eval_loader().batch_size)
+  steps = experiment.steps(mesh)
+  checkpoints = Checkpoints(run, read_only=True)
   if checkpoints.latest() is None:
     raise UserError(f"--run={run}: has no checkpoint yet; continue it with the launch command that began it")
-  state = checkpoints.restore(shapes)
+  state = checkpoints.restore(steps.shapes)
   checkpoints.close()
   directory = pathlib.Path(about["directory"])
-  return Trained(experiment, mesh, state, eval_step, directory, about["labels"], about["short_side_px"])
+  return Trained(experiment, mesh, state, steps.evaluate, directory, about["labels"], about["short_side_px"])

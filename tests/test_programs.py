@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from functools import partial
 
 import numpy as np
@@ -70,6 +71,19 @@ def test_a_finished_run_started_again_changes_nothing(finished, data_dir, progra
   assert ended.code == 0, ended.err
   assert json.loads((finished / "result.json").read_text())["test"] == before["test"]
   assert (finished / "metrics.jsonl").read_text() == lines
+
+
+def test_dry_run_measures_and_leaves_nothing(data_dir, program, tmp_path):
+  """It says what would happen, times loader and step, answers for a cluster, and does not begin."""
+  ended = program("launch", *job(tmp_path / "dry", data_dir), "--plan=256,10e6", "--chip=tpu-v4")
+  assert ended.code == 0, ended.err
+  for name in ("model", "loader", "step", "verdict", "store", "decoding", "memory", "checkpoint", "time"):
+    assert re.search(rf"^ *{name}  \S", ended.out, re.MULTILINE), ended.out
+  assert "on 256 chips with 10,000,000 training clips" in ended.out
+  assert not (tmp_path / "dry").exists()
+  ended = program("launch", *job(tmp_path / "dry", data_dir), "--plan=many")
+  assert ended.code == 2
+  assert "CHIPS,CLIPS" in ended.err
 
 
 def test_evaluate_repeats_the_figures_and_adds_splits(finished, program):

@@ -1,4 +1,7 @@
-"""A run that was killed and started again equals the unbroken one, bit for bit."""
+"""A run that is killed and started again equals the unbroken one, bit for bit.
+
+`KILLS=10 pytest -n 0 tests/test_resume.py` kills it ten times, at random moments; the plain suite once.
+"""
 
 import json
 import os
@@ -7,111 +10,138 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
-from programs import job
+from programs import SMALL, call, job
+from test_loop import records
 
-STEPS = {"train__steps": "24", "train__eval_every_steps": "8", "train__checkpoint_every_steps": "5"}
+from experiments import launch
 
-
-def start(arguments: list[str], log: pathlib.Path) -> subprocess.Popen:
-  """`python -m experiments.launch` as a process of its own."""
-  with log.open("a") as out:
-    return subprocess.Popen([sys.executable, "-m", "experiments.launch", *arguments], stdout=out, stderr=out)
-
-
-def last_step(run_dir: pathlib.Path) -> int:
-  """The newest training step in the run's records."""
-  try:
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return max((json.loads(line)["step"] for line in lines if '"train"' in line and line.endswith("}")), default=0)
-  except FileNotFoundError:
-    return 0
-
-
-def final_state(run_dir: pathlib.Path) -> list[np.ndarray]:
-  from experiments.trained import open_run
-
-  state = open_run(run_dir).state
-  leaves = jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
-  return [np.asarray(x) for x in leaves]
+KILLS = int(os.environ.get("KILLS", "1"))
+STEPS = 24 if KILLS == 1 else 20 * KILLS
+# All that draws or remembers: mixing, augmentation, dropout, averages, accumulation. 24 clips in batches of 8 are
+# 3 steps per epoch, and logs, checkpoints and evaluations fall on different steps.
+CHANGES = {
+  "model__stages": "((4,2),)",
+  "train__steps": str(STEPS),
+  "train__eval_every_steps": "16",
+  "train__checkpoint_every_steps": "5",
+  "train__log_every_steps": "3",
+  "train__writers": "('jsonl',)",
+  "train__accumulate": "2",
+  "train__ema_decay": "0.9",
+  "augment__mixup_alpha": "0.4",
+  "augment__brightness": "0.2",
+  "task__dropout": "0.3",
+  "optim__lr_peak": "0.01",
+}
+CONFIG = "configs/motion_frame_cnn.py"  # compiles in half the time of a recurrent network
 
 
-def test_killed_run_equals_the_unbroken_one(tmp_path: pathlib.Path):
-  """SIGKILL in the middle of an epoch, then the same command: same parameters, optimizer and figures, exactly.
+def arguments(run_dir: pathlib.Path, data: pathlib.Path) -> list[str]:
+  small = {k.replace(".", "__"): v for k, v in SMALL.items() if not k.startswith("model.")}
+  return job(run_dir, data, CONFIG, **(small | CHANGES))
 
-  24 clips in batches of 8 are 3 steps per epoch; checkpoints at 5, 8, 10, ... fall inside epochs.
-  """
-  data, log = tmp_path / "data", tmp_path / "log"
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  changes = {**STEPS, "train__log_every_steps": "1", "task__dropout": "0.3", "optim__lr_peak": "0.01"}
-  assert start(job(whole, data, **changes), log).wait(240) == 0, log.read_text()[-3000:]
 
-  arguments = job(broken, data, **changes)
-  process = start(arguments, log)
-  deadline = time.monotonic() + 120
-  while last_step(broken) < 11:
-    assert process.poll() is None, "the run ended before it was killed"
-    assert time.monotonic() < deadline, log.read_text()[-3000:]
-    time.sleep(0.01)
+def in_a_save(run_dir: pathlib.Path, rng: np.random.Generator) -> Callable[[], bool]:
+  """While a checkpoint behind the newest one is being written."""
+  newest = max((step_of(p) for p in run_dir.glob("checkpoints/step_*")), default=0)
+  after = time.monotonic() + 1000
+
+  def now() -> bool:
+    nonlocal after
+    if any(step_of(p) > newest + 5 for p in run_dir.glob("checkpoints/step_*tmp*")):
+      after = min(after, time.monotonic() + rng.uniform(0, 0.05))
+    return time.monotonic() >= after
+
+  return now
+
+
+def after_a_while(run_dir: pathlib.Path, rng: np.random.Generator) -> Callable[[], bool]:
+  """Some seconds after the first record, or, one time in four, after the start."""
+  begun, delay = time.monotonic(), rng.uniform(0, 4)
+  size = (run_dir / "metrics.jsonl").stat().st_size if (run_dir / "metrics.jsonl").exists() else 0
+  early = rng.random() < 0.25
+
+  def now() -> bool:
+    nonlocal begun, early
+    file = run_dir / "metrics.jsonl"
+    if not early and not (file.exists() and file.stat().st_size > size):
+      begun = time.monotonic()
+    return time.monotonic() - begun >= delay
+
+  return now
+
+
+def step_of(folder: pathlib.Path) -> int:
+  return int(folder.name.split("_")[1].split(".")[0])
+
+
+def killed(command: list[str], run_dir: pathlib.Path, moment: Callable[[], bool]) -> bool:
+  """Starts a run and kills it at a moment; whether it was alive then."""
+  with (run_dir.parent / "log").open("a") as log:
+    process = subprocess.Popen([sys.executable, "-m", "experiments.launch", *command], stdout=log, stderr=log)
+  deadline = time.monotonic() + 200
+  while not moment() and process.poll() is None:
+    assert time.monotonic() < deadline, (run_dir.parent / "log").read_text()[-3000:]
+    time.sleep(0.001)
+  alive = process.poll() is None
   os.kill(process.pid, signal.SIGKILL)
   process.wait(30)
-  assert not (broken / "result.json").exists()
-  assert start(arguments, log).wait(240) == 0, log.read_text()[-3000:]
-
-  ours, theirs = final_state(broken), final_state(whole)
-  assert len(ours) == len(theirs) > 10
-  for a, b in zip(ours, theirs, strict=True):
-    np.testing.assert_array_equal(a, b)
-  results = [json.loads((d / "result.json").read_text()) for d in (whole, broken)]
-  assert results[0]["test"] == results[1]["test"]
-  curves = [newest_losses(d) for d in (whole, broken)]
-  assert curves[0] == curves[1]
+  return alive
 
 
-def newest_losses(run_dir: pathlib.Path) -> dict[int, float]:
-  """Training loss by step; where a step was run twice, the second time."""
-  rows = []
-  for line in (run_dir / "metrics.jsonl").read_text().splitlines():
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue  # the line that the kill tore
-  return {r["step"]: r["loss"] for r in rows if r["split"] == "train"}
+def kept(run_dir: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
+  """All arrays of all checkpoints, by path; parameters and everything else."""
+  found = {}
+  for folder in sorted((run_dir / "checkpoints").glob("step_*")):
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+      leaves = jax.tree_util.tree_flatten_with_path(reader.restore(folder / "state"))[0]
+    found[folder.name] = {jax.tree_util.keystr(path): plain(array) for path, array in leaves}
+  return found
 
 
-def test_unfinished_checkpoint_is_ignored(tmp_path: pathlib.Path):
-  """What a kill during saving leaves behind is not taken for a checkpoint."""
-  from vu_jax.checkpoint import Checkpoints
-
-  (tmp_path / "checkpoints" / "step_7.orbax-checkpoint-tmp").mkdir(parents=True)
-  checkpoints = Checkpoints(tmp_path)
-  assert checkpoints.latest() is None
-  checkpoints.close()
+def plain(array: jax.Array) -> np.ndarray:
+  return np.asarray(jax.random.key_data(array) if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else array)
 
 
-def test_best_and_newest_are_kept(tmp_path: pathlib.Path):
-  """Five saves leave the two newest and the best one; restoring takes the newest."""
-  import grain
+def outcome(run_dir: pathlib.Path) -> Any:
+  return records(run_dir), json.loads((run_dir / "checkpoints" / "evaluations.json").read_text())
 
-  from vu_jax.checkpoint import Checkpoints
 
-  checkpoints = Checkpoints(tmp_path, keep=2)
-  batches = iter(grain.MapDataset.range(10).to_iter_dataset())
-  for step, top1 in enumerate([0.1, 0.9, 0.2, 0.3, 0.4], start=1):
-    next(batches)
-    checkpoints.save(step, {"x": np.full(3, step)}, batches, {"top1": top1})
-  checkpoints.close()
-  kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
-  assert kept == ["step_2", "step_4", "step_5"]
-  again = Checkpoints(tmp_path)
-  fresh = iter(grain.MapDataset.range(10).to_iter_dataset())
-  state = again.restore({"x": np.zeros(3, np.int64)}, fresh)
-  np.testing.assert_array_equal(state["x"], 5)
-  assert next(fresh) == 5
-  again.close()
+def test_killed_run_equals_the_unbroken_one(tmp_path, capsys, monkeypatch):
+  """SIGKILL, inside an asynchronous save too, then the same command: same checkpoints and records, exactly."""
+  for name in ("finish", "write_report", "summary_table"):  # what comes after training is tested elsewhere
+    monkeypatch.setattr(launch, name, lambda *given: "")
+  data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
+  ended = call("launch", *arguments(whole, data), capsys=capsys, monkeypatch=monkeypatch)
+  assert ended.code == 0, ended.err
+  rng, kills = np.random.default_rng(0), 0
+  while kills < KILLS:
+    choose = in_a_save if kills % 2 == 0 else after_a_while
+    if not killed(arguments(broken, data), broken, choose(broken, rng)):
+      break
+    kills += 1
+    left = sorted(p.name for p in broken.glob("checkpoints/step*"))
+    if KILLS > 1:
+      with capsys.disabled():
+        print(f"kill {kills} ({choose.__name__}) left {left}")
+  assert kills >= max(1, KILLS - 2)
+  ended = call("launch", *arguments(broken, data), capsys=capsys, monkeypatch=monkeypatch)
+  assert ended.code == 0, ended.err
+  assert outcome(broken) == outcome(whole)
+  ours, theirs = kept(broken), kept(whole)
+  assert ours.keys() == theirs.keys()
+  for name in theirs:
+    assert len(theirs[name]) > 10
+    for path in theirs[name]:
+      np.testing.assert_array_equal(ours[name][path], theirs[name][path], err_msg=f"{name}: {path}")
 
 
 @pytest.mark.parametrize("batch", [3, 5])

@@ -63,6 +63,8 @@ def _get_config(file: pathlib.Path) -> Callable[..., ConfigDict]:
 def _override(config: ConfigDict, key: str, text: str) -> None:
   *sections, last = key.split(".")
   for i, section in enumerate(sections):
+    if section not in config:
+      config[section] = ConfigDict()  # a file may leave out sections; `assemble` knows which there are
     if not isinstance(config.get(section), ConfigDict):
       known = [k for k, v in config.items() if isinstance(v, ConfigDict)]
       raise UserError(f"--config.{key}: there is no section {'.'.join(sections[: i + 1])}{nearest(section, known)}")

@@ -24,6 +24,7 @@ from vu_jax.data.clips_time import second_line
 from vu_jax.data.order import Order, Rule, Stream, choose_order, subset
 from vu_jax.data.protocol import ONE_VIEW, Eval
 from vu_jax.data.quarantine import Quarantine, in_time, load_or_replace
+from vu_jax.data.share import Share
 from vu_jax.data.source import Source
 from vu_jax.data.video.decode import VideoError
 from vu_jax.data.video.stores import decode_clip
@@ -174,7 +175,7 @@ def train_batches(
     stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
   else:
     stream = grain.MapDataset.source(Stream(order)).seed(seed)
-  return iter(_threaded(stream.random_map(read)[host::hosts].batch(size), loader, loader.workers))
+  return iter(_threaded(Share(stream.random_map(read), host, hosts, size).batch(size), loader, loader.workers))
 
 
 def training_order(

@@ -84,8 +84,8 @@ def check_parts(batch_size: Count, parts: Count, devices: Count = 1) -> None:
   """Raises UserError if a global batch does not divide into parts that divide over the devices."""
   share = parts * devices
   if batch_size % share:
-    lower = batch_size // share * share
+    near = max(batch_size // share, 1) * share
     raise UserError(
-      f"config.loader.batch_size = {batch_size}: must be a multiple of {parts} parts on {devices} devices, "
-      f"such as {lower or share} or {lower + share}"
+      f"config.loader.batch_size = {batch_size}: must be a multiple of {parts} parts on {devices} devices "
+      f"(config.train.accumulate), such as {near} or {near + share}"
     )

@@ -1,75 +1,134 @@
-"""Means of the training figures, clips per second, and the share of time that the device waits for data."""
+"""Means of the training figures, rates, memory, and the share of time that the device waits for data."""
 
 import contextlib
+import math
+import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
 from vu_jax.errors import UserError
+from vu_jax.glossary import Count
 from vu_jax.metrics.sums import divide, merge
+
+_IN_A_ROW = "skipped_in_a_row"
+
+
+@dataclass
+class _Window:
+  """What was collected since the last reading: sums of metrics, clips and steps, and times."""
+
+  sums: dict[str, Any] = field(default_factory=dict)
+  clips: int = 0
+  steps: int = 0
+  wait_s: float = 0.0
+  paused_s: float = 0.0
+  since: float = field(default_factory=time.perf_counter)
 
 
 class Meter:
   """Collects the metrics of the steps since the last reading; at most two steps are in flight at a time.
 
-  Without that bound a fast loader would queue batches on the device until its memory is full.
+  Without that bound a fast loader would queue batches on the device until its memory is full. The sums can be taken
+  out and put back, so that a run which is stopped between two readings writes the figures of the unbroken one.
   """
 
-  def __init__(self, total_steps: int):
-    self._total_steps = total_steps
-    self._reset()
+  def __init__(self, total_steps: int, max_skipped: Count = 20, sums: Mapping[str, Any] | None = None):
+    """`sums`: of `state`, to go on from."""
+    self._total_steps, self._max_skipped = total_steps, max_skipped
+    self._pending: Any = None  # metrics of the newest step, on the device
+    self._in_a_row = 0
+    self._begun = False
+    self._now = _Window({k: (np.float32(s), np.float32(w)) for k, (s, w) in (sums or {}).items()})
 
   def fetch(self, batches: Iterator[Any]) -> Any:
     """The next batch. Its time counts as waiting only if the device has run out of work meanwhile."""
     start = time.perf_counter()
     batch = next(batches)
-    if not self._metrics or all(x.is_ready() for x in jax.tree.leaves(self._metrics[-1])):
-      self._wait_s += time.perf_counter() - start
+    if not self._begun:  # the first batch finds the loader cold
+      self._begun, self._now.since = True, time.perf_counter()
+    elif self._pending is None or all(x.is_ready() for x in jax.tree.leaves(self._pending)):
+      self._now.wait_s += time.perf_counter() - start
     return batch
 
   def add(self, metrics: Any, clips: int) -> None:
     """Counts one dispatched step, and waits until the one before it is done."""
-    if self._metrics:
-      jax.block_until_ready(self._metrics[-1])
-    self._metrics.append(metrics)
-    self._clips += clips
+    self._settle()
+    self._pending = metrics
+    self._now.clips += clips
+    self._now.steps += 1
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
     """Leaves what is done inside (evaluation, saving) out of the rates."""
-    jax.block_until_ready(self._metrics)
+    self._settle()
     start = time.perf_counter()
     yield
-    self._paused_s += time.perf_counter() - start
+    self._now.paused_s += time.perf_counter() - start
+
+  @property
+  def failing(self) -> bool:
+    """Whether the newest step was skipped because its loss or gradient was not finite."""
+    self._settle()
+    return self._in_a_row > 0
+
+  def state(self) -> dict[str, Any]:
+    """The sums since the last reading, exactly, for JSON."""
+    self._settle()
+    return {k: [float(s), float(w)] for k, (s, w) in self._now.sums.items()}
 
   def read(self, step: int) -> dict[str, float]:
-    """The figures since the last reading, empty if there was no step.
-
-    Raises:
-      UserError: the loss is no longer a number.
-    """
-    if not self._metrics:
+    """The figures since the last reading, empty if there was no step; raises as `add`."""
+    self._settle()
+    if not self._now.sums:
       return {}
-    values = divide(merge(jax.device_get(self._metrics)))
-    if not all(abs(v) < float("inf") for v in values.values()):
-      raise UserError(
-        f"the loss or its gradient is not finite near step {step}: lower config.optim.lr_peak, or set "
-        "config.optim.clip_norm"
-      )
-    seconds = max(time.perf_counter() - self._since - self._paused_s, 1e-9)
+    seconds = max(time.perf_counter() - self._now.since - self._now.paused_s, 1e-9)
+    values = {k: v for k, v in divide(self._now.sums).items() if not math.isnan(v)}  # nan: all steps were skipped
+    if "skipped" in self._now.sums:
+      values["skipped"] = float(self._now.sums["skipped"][0])
     values |= {
-      "clips_per_s": self._clips / seconds,
-      "data_wait_frac": min(self._wait_s / seconds, 1.0),
-      "seconds_left": seconds / len(self._metrics) * (self._total_steps - step),
+      "clips_per_s": self._now.clips / seconds,
+      "data_wait_frac": min(self._now.wait_s / seconds, 1.0),
+      "seconds_left": seconds / max(self._now.steps, 1) * (self._total_steps - step),
+      **memory(),
     }
-    self._reset()
+    self._now = _Window()
     return values
 
-  def _reset(self) -> None:
-    self._metrics: list[Any] = []
-    self._clips = 0
-    self._wait_s = 0.0
-    self._paused_s = 0.0
-    self._since = time.perf_counter()
+  def _settle(self) -> None:
+    """Waits for the newest step and adds its metrics to the sums.
+
+    Raises:
+      UserError: its figures are not finite, or too many steps in a row were skipped because of that.
+    """
+    if self._pending is None:
+      return
+    found, self._pending = dict(jax.device_get(self._pending)), None
+    self._in_a_row = int(found.pop(_IN_A_ROW, (0, 1))[0])
+    if self._in_a_row >= self._max_skipped or not all(np.isfinite(x) for x in jax.tree.leaves(found)):
+      raise UserError(
+        f"loss, gradient or parameters are not finite{_for_steps(self._in_a_row)}: lower config.optim.lr_peak, or "
+        "set config.optim.clip_norm; checkpoints are of before"
+      )
+    self._now.sums = dict(merge([self._now.sums, found])) if self._now.sums else found
+
+
+def _for_steps(count: int) -> str:
+  return f" for {count} steps in a row" if count > 1 else ""
+
+
+def memory() -> dict[str, float]:
+  """Resident memory of this process, and memory in use on its first device where the backend tells [MiB]."""
+  found = {}
+  status = pathlib.Path("/proc/self/status")
+  if status.exists():  # Linux
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+    found["host_mib"] = int(line.split()[1]) / 2**10
+  on_device = jax.local_devices()[0].memory_stats() or {}
+  if "bytes_in_use" in on_device:
+    found["device_mib"] = on_device.get("peak_bytes_in_use", on_device["bytes_in_use"]) / 2**20
+  return found
