@@ -1,6 +1,7 @@
 """Trains an experiment, evaluates it and writes a report.
 
 python -m experiments.launch --config=configs/motion_convlstm.py [--config.KEY=VALUE ...] [--workdir=runs/NAME]
+    [--dry_run | --plan=CHIPS,CLIPS [--chip=h100] [--mfu=0.3]]
 
 The same command continues a run that was stopped, exactly. One run on several hosts, which share the disk: on Slurm,
 TPU pods and Kubernetes the same command everywhere with --process=auto; elsewhere --process=I/N for I = 0 .. N - 1
