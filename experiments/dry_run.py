@@ -18,11 +18,11 @@ from vu_jax.train.mesh import to_devices
 
 def dry_run(ready: Ready, cluster: Cluster | None, screen: Console) -> None:
   """Times loader and step, says which one holds the other back, and prints what the cluster needs, if one is given."""
-  threads = ready.experiment.loader.threads
+  threads = ready.experiment.loader.threads or os.cpu_count() or 1
   loader = loader_rate(ready.batches()) * jax.process_count()
-  _print(screen, [("loader", f"{loader:.1f} clips/s with {threads} threads per host")])
+  _print(screen, [("loader", f"{loader:.3g} clips/s with {threads} threads per host")])
   step = measured_step_rate(ready)
-  _print(screen, [("step", f"{step:.1f} clips/s{_utilisation(ready, step)}"), ("verdict", verdict(loader, step))])
+  _print(screen, [("step", f"{step:.3g} clips/s{_utilisation(ready, step)}"), ("verdict", verdict(loader, step))])
   if cluster:
     screen.print(f"\non {cluster.chips} chips with {cluster.clips:,} training clips:")
     _print(screen, table(measured(ready, loader), cluster))
@@ -39,16 +39,16 @@ def measured_step_rate(ready: Ready) -> float:
 def measured(ready: Ready, loader_clips_per_s: float) -> Measured:
   """What the formulae for a cluster start from."""
   experiment, stored = ready.experiment, ready.facts["splits"]["train"]
-  cores = min(max(experiment.loader.threads, 1), os.cpu_count() or 1) * jax.process_count()
-  state = jax.tree.leaves(ready.steps.shapes)
+  cores = min(experiment.loader.threads or math.inf, os.cpu_count() or 1) * jax.process_count()
+  state, gradients = jax.tree.leaves(ready.steps.shapes), _bytes(jax.tree.leaves(ready.steps.shapes.params))
   return Measured(
     stored_bytes=stored["bytes"] / stored["clips"],
     decoded_per_core_s=loader_clips_per_s / cores,
     forward_flops=clip_flops(experiment),
     state_bytes=_bytes(state),
     shardable_bytes=_bytes(leaf for leaf in state if leaf.size >= experiment.mesh.shard_min_size),
-    gradient_bytes=_bytes(jax.tree.leaves(ready.steps.shapes.params)),
-    clip_bytes=ready.memory.per_clip,
+    gradient_bytes=gradients,
+    clip_bytes=max(ready.memory.per_clip - gradients / ready.memory.clips, 0),
     clips_per_chip=ready.memory.clips,
     epochs=_epochs(experiment, ready.data.num_clips),
   )

@@ -131,6 +131,12 @@ def test_hosts_divide_the_stream_of_one_host(train: PreparedSource, monkeypatch:
       np.testing.assert_array_equal(one[key], two[key], err_msg=key)
 
 
+def test_batches_of_one_clip_are_the_same_stream(train: PreparedSource):
+  """Ablations on one clip, and long clips on small machines, use them."""
+  single = taken(train_batches(train, CLIP, PIXELS, Loader(batch_size=1), seed=0), 8)
+  np.testing.assert_array_equal(single["video"], taken(train_batches(train, CLIP, PIXELS, LOADER, seed=0), 2)["video"])
+
+
 def test_a_batch_that_hosts_cannot_share_is_refused(train: PreparedSource, monkeypatch: pytest.MonkeyPatch):
   """4 clips cannot be divided among 3 hosts."""
   as_host(monkeypatch, 0, 3)

@@ -6,6 +6,9 @@ import grain
 
 from vu_jax.glossary import Count, CountOrZero
 
+# Grain counts batches in floats; of sys.maxsize batches of one clip it makes a length that Python refuses.
+_ENDLESS = 2**53
+
 
 class Share(grain.MapDataset):
   """Consecutive clips of every batch, so that the global array, which holds hosts one after the other, has them in
@@ -18,7 +21,7 @@ class Share(grain.MapDataset):
     self._host, self._hosts, self._size = host, hosts, size
 
   def __len__(self) -> int:
-    return len(self._parent) // self._hosts
+    return min(len(self._parent) // self._hosts, _ENDLESS)
 
   def __getitem__(self, index: Any) -> Any:
     batch, place = divmod(index, self._size)
