@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from experiments.assemble import Experiment, assemble
 from vu_jax.checkpoint.saving import Checkpoints
+from vu_jax.checkpoint.workdir import write_whole
 from vu_jax.errors import UserError
 from vu_jax.train.mesh import check_batch_size, device_mesh
 
@@ -38,13 +39,26 @@ class Trained:
 
 
 def note_dataset(workdir: pathlib.Path, directory: pathlib.Path, facts: dict[str, Any], labels: list[str]) -> None:
-  """Writes what later programs need of the data, so that a run can predict without it; `labels` are all classes."""
+  """Writes what later programs need of the data, so that a run can predict without it; `labels` are all classes.
+
+  Raises:
+    UserError: the run was begun with other data, such as the same folder before videos were added to it.
+  """
+  path = workdir / DATASET
+  if path.exists():
+    before = pathlib.Path(json.loads(path.read_text())["directory"])
+    # The folder above is named after options and source files; where it lies may change.
+    if before.parent.name != directory.resolve().parent.name:
+      raise UserError(
+        f"{workdir} was begun with other data ({before}; now it is {directory}): its source or how it is prepared has "
+        "changed; choose another --workdir, or bring the old data back"
+      )
   about = {
     "directory": str(directory.resolve()),
     "labels": labels,
     "short_side_px": short_side(facts),
   }
-  (workdir / DATASET).write_text(json.dumps(about, indent=2))
+  write_whole(path, json.dumps(about, indent=2))
 
 
 def short_side(facts: dict[str, Any]) -> int:

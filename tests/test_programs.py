@@ -86,6 +86,19 @@ def test_dry_run_measures_and_leaves_nothing(data_dir, program, tmp_path):
   assert "CHIPS,CLIPS" in ended.err
 
 
+def test_a_run_does_not_go_on_with_other_data(finished, data_dir, program):
+  """What was prepared from changed sources is other data, under the same config; where it lies is not."""
+  note = finished / "dataset.json"
+  text = note.read_text()
+  about = json.loads(text)
+  here = pathlib.Path(about["directory"])
+  note.write_text(json.dumps(about | {"directory": str(here.parent.with_name("0123456789ab") / here.name)}))
+  ended = program("launch", *job(finished, data_dir))
+  note.write_text(text)
+  assert ended.code == 2
+  assert "begun with other data" in ended.err
+
+
 def test_evaluate_repeats_the_figures_and_adds_splits(finished, program):
   """Evaluating a run again gives the same test figures; another split is added beside them."""
   before = json.loads((finished / "result.json").read_text())
