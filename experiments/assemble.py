@@ -83,6 +83,11 @@ class Experiment:
     """The same experiment, with the task sized by the dataset's labels."""
     return dataclasses.replace(self, task=dataclasses.replace(self.task, num_classes=num_classes))
 
+  @property
+  def order_seed(self) -> int:
+    """Of the training batches."""
+    return self.seed if self.loader.order_seed < 0 else self.loader.order_seed
+
   def net(self) -> Net:
     frozen = "backbone" in self.optim.frozen  # as a whole
     return Net(self.model, self.task.head(), frozen, self.pixels.mean, self.pixels.std)

@@ -69,7 +69,7 @@ def column(
   """One draw of all clips, as one batch, because mixing needs partners; draw None = without augmentation."""
   clips = []
   for index in chosen:
-    rng = None if draw is None else np.random.default_rng((experiment.seed, index, draw))
+    rng = None if draw is None else np.random.default_rng((experiment.order_seed, index, draw))
     clips.append(load_clip(source, experiment.clip, experiment.pixels, index, rng, experiment.augment))
   batch: Any = {key: np.stack([clip[key] for clip in clips]) for key in clips[0]}
   if alter is not None and draw is not None:

@@ -45,8 +45,9 @@ class Ready:
   def batches(self, quarantine: pathlib.Path | None = None) -> Iterator[Any]:
     """The training batches from the first one on, see `loader.train_batches`; each call starts a loader."""
     on, data = self.experiment, self.data
+    seed = on.order_seed
     return train_batches(
-      data.source, on.clip, on.pixels, on.loader, on.seed, on.augment, data.labels, quarantine, data.order, on.audio
+      data.source, on.clip, on.pixels, on.loader, seed, on.augment, data.labels, quarantine, data.order, on.audio
     )
 
 

@@ -40,7 +40,7 @@ def training_data(
   experiment: Experiment, directory: pathlib.Path, facts: Mapping[str, Any], data_dir: pathlib.Path, screen: Console
 ) -> TrainingData:
   """Opens the training split of the prepared dataset in `directory`, and of all extra ones, preparing them."""
-  loader, seed, names = experiment.loader, experiment.seed, list(facts["labels"])
+  loader, seed, names = experiment.loader, experiment.order_seed, list(facts["labels"])
   first = PreparedSource(directory, "train")
   if not experiment.extra:
     if not (loader.needs_labels or loader.max_bad_frac):

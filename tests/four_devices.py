@@ -21,6 +21,7 @@ from vu_jax.layers.norm import batch_norm
 from vu_jax.net import Net
 from vu_jax.tasks.classify import Task
 from vu_jax.train.mesh import Layout, device_mesh, to_devices
+from vu_jax.train.population import Over, Trial, compile_population
 from vu_jax.train.step import Steps, compile_steps
 
 TASK, CLIPS, STEPS = Task(num_classes=4, dropout=0.2), 8, 4
@@ -107,9 +108,32 @@ def saved(workdir: pathlib.Path) -> None:
   checkpoints.close()
 
 
+def population(devices: int, fsdp: int, over: Over) -> dict[str, Any]:
+  """Four members with seeds and rates of their own: the losses of the last step, and how a device holds a kernel."""
+  mesh, net = device_mesh(Layout(fsdp=fsdp), jax.devices()[:devices]), Net(Normed(), TASK.head())
+  values = {"rate": np.float32([0.5, 0.1, 0.2, 0.3])}
+
+  def trial(values: Any) -> Trial:
+    return Trial(net, TASK, optax.sgd(values["rate"], momentum=0.9), None, 0.5)
+
+  options: dict[str, Any] = {"shard_min_size": SHARD_MIN_SIZE, "over": over}
+  steps = compile_population(mesh, trial, values, 4, batches()[0], **options).steps(values)
+  state = steps.init([3, 4, 5, 6])
+  for batch in batches():
+    state, metrics = steps.train(state, to_devices(mesh, batch))
+  kernel = state.params["backbone"]["mix"]["kernel"]
+  losses = (metrics["loss"][0] / metrics["loss"][1]).tolist()
+  return {"losses": losses, "held": list(kernel.addressable_shards[0].data.shape)}
+
+
 if __name__ == "__main__":
   found: dict[str, Any] = {name: outcome(*shape) for name, shape in MESHES.items()}
   found |= {f"{name} in 2 parts": outcome(*MESHES[name], parts=2) for name in ("1", "4 fsdp 2")}
+  found["population"] = {
+    "1": population(1, 1, "members"),
+    "4 members": population(4, 1, "members"),
+    "4 fsdp 2 clips": population(4, 2, "clips"),
+  }
   with tempfile.TemporaryDirectory() as folder:
     saved(pathlib.Path(folder))
     found["resumed"] = {name: resumed(*MESHES[name], pathlib.Path(folder)) for name in ("1", "2", "2 fsdp")}

@@ -50,6 +50,19 @@ def test_parts_of_a_batch_are_the_same_on_any_mesh(found: dict[str, Any]):
   assert abs(found["1 in 2 parts"]["losses"][1] - found["1"]["losses"][1]) > 1e-4
 
 
+def test_a_population_is_the_same_on_any_mesh(found: dict[str, Any]):
+  """Four members, one on each device, or all on each with a share of the clips; the first is the run alone.
+
+  Each device holds the kernels (3 8) of its members, or of all, with half of the columns.
+  """
+  on = found["population"]
+  for name in ("4 members", "4 fsdp 2 clips"):
+    np.testing.assert_allclose(on[name]["losses"], on["1"]["losses"], rtol=1e-5, err_msg=name)
+  assert on["1"]["losses"][0] == pytest.approx(found["1"]["losses"][-1], rel=1e-5)
+  assert len(set(on["1"]["losses"])) == 4
+  assert [row["held"] for row in on.values()] == [[4, 3, 8], [1, 3, 8], [4, 3, 4]]
+
+
 def test_a_run_continues_on_other_devices(found: dict[str, Any]):
   """Saved on four devices in parts; on one, two, and two that divide it, it goes on as if nothing had happened."""
   assert found["resumed"].keys() == {"1", "2", "2 fsdp"}

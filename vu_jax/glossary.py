@@ -21,7 +21,7 @@ Batch keys (arrays with a leading B unless said otherwise):
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,16 @@ CountOrZero = Annotated[int, Range(low=0)]
 Positive = Annotated[float, Range(low=1e-12)]
 PositiveOrZero = Annotated[float, Range(low=0)]
 Fraction = Annotated[float, Range(low=0, high=1)]
+
+
+def known(value: Any) -> bool:
+  """Whether a hyperparameter is a number, which may decide what is compiled.
+
+  Where members of a population differ in it (`train/population.py`) it is a scalar that is traced, and may be anything.
+  """
+  return isinstance(value, (int, float))
+
+
+def is_zero(value: Any) -> bool:
+  """Whether a hyperparameter is known to be 0, so that what it is of can be left out."""
+  return known(value) and value == 0

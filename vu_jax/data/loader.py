@@ -48,6 +48,8 @@ class Loader:
     order: "shuffle": each clip once per epoch; "balanced": each class equally often; "classes_by_clips": batches of P
       classes with K clips each; see `data/order.py`. The figures of evaluation know no order.
     clips_per_class: K; P is batch_size / K. A class with fewer clips repeats them.
+    order_seed: of the order of training clips, and of what is drawn for them on the host (frames, crops, augmentation);
+      -1 = the run's seed. Trials that train as one population share it.
     subset_per_class: train on so many clips of each class; 0 = all.
     subset_frac: or on this share of each class. Smaller subsets lie inside of larger ones.
     subset_seed: which ones; apart from the run's seed, so that runs with other seeds train on the same clips.
@@ -63,6 +65,7 @@ class Loader:
   workers: CountOrZero = 0
   order: Rule = "shuffle"
   clips_per_class: Count = 4
+  order_seed: Annotated[int, Range(low=-1)] = -1
   subset_per_class: CountOrZero = 0
   subset_frac: Annotated[float, Range(low=1e-9, high=1)] = 1.0
   subset_seed: CountOrZero = 0

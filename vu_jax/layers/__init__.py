@@ -8,5 +8,5 @@ Functions first, thin modules on top; channels last; parameters float32, computa
   blocks/          parts that several models share: residual blocks, Inception's, recurrence between CNNs, forecasters
   dense.py, initial.py, precision.py       linear map and bias; how kernels start; the dtype policy
   norm.py, batch_norm.py                   norms with a model's settings; batch norm with its own gradient
-  gates.py, drop.py                        squeeze-excite, self-gating; stochastic depth
+  gates.py, drop.py                        squeeze-excite, self-gating; dropout, stochastic depth
 """

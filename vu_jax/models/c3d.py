@@ -13,6 +13,7 @@ from vu_jax.glossary import Count, Fraction
 from vu_jax.layers.convolution.conv_modules import Conv3D
 from vu_jax.layers.convolution.pool import ceil_padding, max_pool
 from vu_jax.layers.dense import Dense
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.gates import global_mean
 from vu_jax.layers.initial import flat
 from vu_jax.layers.precision import Dtype
@@ -69,7 +70,7 @@ class Model(nn.Module):
       window = (2 if i else 1, 2, 2)
       x = max_pool(x, window, padding=ceil_padding(x.shape[1:4], window))
     x = nn.relu(Dense(self.hidden[0], kernel_init=HE, dtype=self.dtype, name="fc6")(joined(x, self.join)))
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout, deterministic=not train)(x)
     x = nn.relu(Dense(self.hidden[1], kernel_init=HE, dtype=self.dtype, name="fc7")(x))
     return {"tokens": x, "pooled": global_mean(x).astype(self.dtype)}
 

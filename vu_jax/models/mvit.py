@@ -15,7 +15,7 @@ from vu_jax.layers.attention.positions import LearnedPositions
 from vu_jax.layers.attention.transformer import ClassToken, Mlp
 from vu_jax.layers.convolution.pool import max_pool
 from vu_jax.layers.dense import Dense
-from vu_jax.layers.drop import DropPath, depth_rates
+from vu_jax.layers.drop import Dropout, DropPath, depth_rates
 from vu_jax.layers.norm import layer_norm
 from vu_jax.layers.precision import Dtype
 
@@ -146,7 +146,7 @@ class PooledBlock(nn.Module):
     return x if x.shape[-1] == width else Dense(width, dtype=self.dtype, name="widen")(normed)
 
   def _dropped(self, y: Array, train: bool) -> Array:
-    y = nn.Dropout(self.dropout, deterministic=not train)(y)
+    y = Dropout(self.dropout, deterministic=not train)(y)
     return DropPath(self.drop_path)(y, train=train)
 
 

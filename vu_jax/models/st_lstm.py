@@ -10,6 +10,7 @@ from vu_jax.glossary import Count, Fraction
 from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
 from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
 from vu_jax.layers.blocks.time_pool import Pool, TimePool
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.precision import Dtype
 from vu_jax.layers.recurrence.attention_lstm import AttentionLSTM
 from vu_jax.layers.recurrence.recurrent import LSTM
@@ -68,7 +69,7 @@ class Model(nn.Module):
     self.look = self._look()
     self.above = self._above() if self.layers > 1 else None
     self.over_time = self._over_time()
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
     batch, steps, height, width, _ = video.shape

@@ -15,6 +15,7 @@ from vu_jax.layers.attention.positions import LearnedPositions
 from vu_jax.layers.attention.space_time import attend_time
 from vu_jax.layers.attention.transformer import Block, Branch, ClassToken, all_tokens, run_blocks
 from vu_jax.layers.dense import Dense
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.norm import layer_norm
 from vu_jax.layers.precision import Dtype, cast
 
@@ -95,7 +96,7 @@ class Model(nn.Module):
     if self.form != "space":
       # Zeros: at the start the model is one of images.
       x = LearnedPositions("time", nn.initializers.zeros, self.dtype, name="time_positions")(x)
-    return nn.Dropout(self.dropout, deterministic=not train)(x)
+    return Dropout(self.dropout, deterministic=not train)(x)
 
 
 def time_then_space(

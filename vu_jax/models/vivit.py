@@ -13,6 +13,7 @@ from vu_jax.layers.attention.embed import PatchEmbed
 from vu_jax.layers.attention.positions import LearnedPositions
 from vu_jax.layers.attention.space_time import SpaceTimeAttention, attend_space, attend_time
 from vu_jax.layers.attention.transformer import Block, Branch, ClassToken, Form, all_tokens, run_blocks
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.norm import layer_norm
 from vu_jax.layers.precision import Dtype
 
@@ -102,7 +103,7 @@ class Model(nn.Module):
 
   def _placed(self, name: str, form: Any, x: Array, train: bool) -> Array:
     x = LearnedPositions(form, dtype=self.dtype, name=name)(x)
-    return nn.Dropout(self.dropout, deterministic=not train)(x)
+    return Dropout(self.dropout, deterministic=not train)(x)
 
   def _with_class(self, name: str, tokens: Array) -> Array:
     return ClassToken(dtype=self.dtype, name=name)(tokens)

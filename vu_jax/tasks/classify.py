@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Fraction
+from vu_jax.layers.drop import Dropout
 from vu_jax.metrics import classification
 from vu_jax.metrics.sums import Sums, divide, masked
 
@@ -28,7 +29,7 @@ class Head(nn.Module):
   @nn.compact
   def __call__(self, features: Mapping[str, Array], batch: Batch, *, train: bool) -> dict[str, Array]:
     del batch  # nothing but the features is needed
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(features["pooled"].astype(jnp.float32))
+    x = Dropout(self.dropout_rate, deterministic=not train)(features["pooled"].astype(jnp.float32))
     # Zeros: at the start the classifier adds no noise of its own to the gradient of the backbone.
     logits = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="logits")(x)
     return {"logits": logits}

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from vu_jax.glossary import is_zero
+
 Region: TypeAlias = Literal["space", "time", "space_time"]
 _AXES: dict[Region, tuple[int, ...]] = {"space": (2, 3), "time": (1,), "space_time": (1, 2, 3)}
 
@@ -40,7 +42,8 @@ class Mix:
 
   @property
   def on(self) -> bool:
-    return self.mix_frac > 0 and (self.mixup_alpha > 0 or self.cutmix_alpha > 0)
+    """Whether any clip may be mixed."""
+    return not is_zero(self.mix_frac) and not (is_zero(self.mixup_alpha) and is_zero(self.cutmix_alpha))
 
 
 def mixed(key: Key[Array, ""], batch: Mapping[str, Any], mix: Mix) -> dict[str, Any]:
@@ -86,16 +89,21 @@ def weights(key: Key[Array, ""], shape: tuple[int, ...], mix: Mix) -> Float[Arra
   size = shape[0]
   everywhere = jnp.ones((size, 1, 1, 1, 1))
   weight = everywhere
-  if mix.mixup_alpha > 0:
-    weight = jax.random.beta(up, mix.mixup_alpha, mix.mixup_alpha, (size, 1, 1, 1, 1))
-  if mix.cutmix_alpha > 0:
-    outside = 1 - boxes(cut, shape, mix.cutmix_alpha, mix.cutmix_region)
-    halves = 0.5 if mix.mixup_alpha > 0 else 0.0
-    weight = jnp.where(jax.random.bernoulli(which, halves, everywhere.shape), weight, outside)
+  # Alphas may be traced; Beta(0, 0) is not a number, so zeros draw by some other alpha, and what they draw is not used.
+  if not is_zero(mix.mixup_alpha):
+    alpha = jnp.where(mix.mixup_alpha > 0, mix.mixup_alpha, 1.0)
+    weight = jnp.where(mix.mixup_alpha > 0, jax.random.beta(up, alpha, alpha, everywhere.shape), everywhere)
+  if not is_zero(mix.cutmix_alpha):
+    alpha = jnp.where(mix.cutmix_alpha > 0, mix.cutmix_alpha, 1.0)
+    outside = 1 - boxes(cut, shape, alpha, mix.cutmix_region)
+    mixup_frac = jnp.where(mix.cutmix_alpha > 0, jnp.where(mix.mixup_alpha > 0, 0.5, 0.0), 1.0)
+    weight = jnp.where(jax.random.bernoulli(which, mixup_frac, everywhere.shape), weight, outside)
   return jnp.where(jax.random.bernoulli(who, mix.mix_frac, everywhere.shape), weight, everywhere)
 
 
-def boxes(key: Key[Array, ""], shape: tuple[int, ...], alpha: float, region: Region) -> Float[Array, "B #T #H #W 1"]:
+def boxes(
+  key: Key[Array, ""], shape: tuple[int, ...], alpha: float | Float[Array, ""], region: Region
+) -> Float[Array, "B #T #H #W 1"]:
   """1 in a box per clip, 0 outside (CutMix, equation 2).
 
   The box fills 1 - lambda of the region, lambda ~ Beta(alpha, alpha), with equal shares of all sides. Its centre is

@@ -8,7 +8,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array
 
-from vu_jax.glossary import Count
+from vu_jax.glossary import Count, is_zero
 from vu_jax.train.optim_options import Optim
 from vu_jax.train.param_groups import Tree, check_groups, decayed, frozen, hidden_kernels, rates
 from vu_jax.train.schedules import Rate, learning_rate
@@ -50,7 +50,7 @@ def _labels(params: Tree, options: Optim) -> Tree:
 
 
 def _cuts(options: Optim) -> list[optax.GradientTransformation]:
-  norm = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+  norm = optax.identity() if is_zero(options.clip_norm) else optax.clip_by_global_norm(options.clip_norm)
   return [norm, *([optax.adaptive_grad_clip(options.clip_adaptive)] if options.clip_adaptive else [])]
 
 

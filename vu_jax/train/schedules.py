@@ -1,6 +1,7 @@
 """The learning rate at every step: a warm-up that ends on the schedule behind it."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from vu_jax.errors import UserError
-from vu_jax.glossary import Count
+from vu_jax.glossary import Count, is_zero, known
 from vu_jax.train.optim_options import Optim
 
 Rate: TypeAlias = Callable[[Any], Any]  # step (0 = the first update) -> learning rate
@@ -29,12 +30,12 @@ def learning_rate(options: Optim, train_steps: Count) -> Rate:
   Differs from mmcv: with `falls_from="start"` it multiplies the falling rate by the line of the warm-up.
   """
   warmup = options.warmup_steps
-  if warmup >= train_steps:
+  if known(warmup) and warmup >= train_steps:
     raise UserError(f"config.optim.warmup_steps = {warmup}: must be below config.train.steps = {train_steps}")
   fall = falling(options, train_steps)
   start = options.warmup_from_frac * options.lr_peak
-  rise = cosine_rise if options.schedule == "one_cycle" else optax.linear_schedule
-  if not warmup:
+  rise = cosine_rise if options.schedule == "one_cycle" else line
+  if is_zero(warmup):
     return fall
   return lambda step: jnp.where(step < warmup, rise(start, fall(warmup), warmup)(step), fall(step))
 
@@ -47,18 +48,38 @@ def falling(options: Optim, train_steps: Count) -> Rate:
     case "constant":
       return optax.constant_schedule(peak)
     case "cosine" | "one_cycle":
-      cosine = optax.cosine_decay_schedule(peak, train_steps - begin, end)
-      return lambda step: cosine(step - begin)
+      return cosine(peak, train_steps - begin, end, begin)
     case "linear":
-      return optax.linear_schedule(peak, peak * end, train_steps - begin, transition_begin=begin)
+      return line(peak, peak * end, train_steps - begin, begin)
     case "inverse_sqrt":
-      first = max(options.warmup_steps, 1)
-      return lambda step: peak * jnp.sqrt(first / jnp.maximum(step, first))
+      return partial(inverse_sqrt, peak, options.warmup_steps)
     case "step":
       return optax.piecewise_constant_schedule(peak, dict.fromkeys(milestones(options, train_steps), options.gamma))
 
 
-def cosine_rise(start: Any, end: Any, steps: int) -> Rate:
+# Like those of optax, but for numbers of steps that may be traced.
+def line(start: Any, end: Any, steps: Any, begin: Any = 0) -> Rate:
+  """From `start` up to step `begin` to `end` from `begin + steps` on."""
+  return lambda step: (start - end) * (1 - jnp.clip(step - begin, 0, steps) / steps) + end
+
+
+def cosine(start: Any, steps: Any, end_frac: Any, begin: Any = 0) -> Rate:
+  """Half a wave from `start` at step `begin` to `end_frac * start` from `begin + steps` on."""
+
+  def rate(step: Any) -> Any:
+    # The power is optax's: without it XLA rounds otherwise.
+    wave = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step - begin, 1.0 * steps) / steps))
+    return start * ((1 - end_frac) * wave**1.0 + end_frac)
+
+  return rate
+
+
+def inverse_sqrt(peak: Any, warmup_steps: Any, step: Any) -> Any:
+  first = jnp.maximum(warmup_steps, 1)
+  return peak * jnp.sqrt(first / jnp.maximum(step, first))
+
+
+def cosine_rise(start: Any, end: Any, steps: Any) -> Rate:
   """Half a wave from `start` at step 0 to `end` at `steps`."""
   return lambda step: end + (start - end) * (1 + jnp.cos(jnp.pi * step / steps)) / 2
 
@@ -72,7 +93,7 @@ def milestones(options: Optim, train_steps: Count) -> list[int]:
   if not options.milestones:
     raise UserError('config.optim.milestones: schedule "step" needs some, such as (0.5, 0.75) of training')
   steps = [round(m * train_steps) if m < 1 else round(m) for m in options.milestones]
-  bounds = [options.warmup_steps, *steps, train_steps]
+  bounds = [*([options.warmup_steps] if known(options.warmup_steps) else []), *steps, train_steps]
   if any(a >= b for a, b in pairwise(bounds)):
     raise UserError(
       f"config.optim.milestones = {options.milestones}: steps {steps} must ascend, behind "

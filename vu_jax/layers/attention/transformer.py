@@ -17,7 +17,7 @@ from vu_jax.glossary import Count, Fraction
 from vu_jax.layers.attention.attention import Lowering
 from vu_jax.layers.attention.multi_head import MultiHeadAttention
 from vu_jax.layers.dense import Dense
-from vu_jax.layers.drop import DropPath, depth_rates
+from vu_jax.layers.drop import Dropout, DropPath, depth_rates
 from vu_jax.layers.norm import layer_norm
 from vu_jax.layers.precision import Dtype, cast
 
@@ -78,7 +78,7 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "*batch D"], *, train: bool) -> Float[Array, "*batch E"]:
     y = gelu(Dense(self.hidden, dtype=self.dtype, name="up")(x), self.gelu)
-    y = nn.Dropout(self.dropout, deterministic=not train)(y)
+    y = Dropout(self.dropout, deterministic=not train)(y)
     return Dense(self.features or x.shape[-1], dtype=self.dtype, name="down")(y)
 
 
@@ -124,7 +124,7 @@ class Block(nn.Module):
     branches: dict[str, Branch] = {**self.form(attention), "mlp": mlp}
     for name, branch in branches.items():
       y = branch(layer_norm(epsilon=self.epsilon, dtype=self.dtype)(name=f"{name}_norm")(x), train=train)
-      y = nn.Dropout(self.dropout, deterministic=not train)(y)
+      y = Dropout(self.dropout, deterministic=not train)(y)
       x = x + DropPath(self.drop_path)(y, train=train)
     return x
 

@@ -8,6 +8,7 @@ from einops import rearrange, reduce
 from jaxtyping import Array, Float
 
 from vu_jax.layers.blocks.time_pool import Pool, TimePool
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.precision import Dtype
 from vu_jax.layers.recurrence.recurrent import GRU, LSTM, RNN, Recurrent
 
@@ -44,7 +45,7 @@ class FramesRNN(nn.Module):
   def setup(self) -> None:
     self.recurrent = self._recurrent()
     self.over_time = self._over_time()
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def __call__(self, maps: Float[Array, "B T h w C"], state: State, *, train: bool) -> tuple[dict[str, Array], State]:
     """`tokens` of these frames and `pooled` of all so far, and the state behind them."""

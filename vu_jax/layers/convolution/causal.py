@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from vu_jax.layers.convolution.conv import conv3d
 from vu_jax.layers.convolution.conv_modules import Conv3D
 from vu_jax.layers.dense import add_bias
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.norm import layer_norm
 from vu_jax.layers.precision import Dtype, cast
@@ -101,7 +102,7 @@ class CausalBlock(nn.Module):
     for k, past in enumerate(pasts):
       y, end = CausalConv3D(*self._shape(), name=f"conv{k}")(y, past)
       y = layer_norm(dtype=self.dtype)(name=f"norm{k}")(y) if self.norm == "layer" else y
-      y = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(nn.relu(y))
+      y = Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(nn.relu(y))
       ends.append(end)
     if x.shape[-1] != self.features:
       x = Conv3D(self.features, (1, 1, 1), dtype=self.dtype, name="shortcut")(x)

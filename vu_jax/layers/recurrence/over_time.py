@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from vu_jax.glossary import known
 from vu_jax.layers.recurrence import hoist
 
 State = Any
@@ -124,8 +125,9 @@ def check_fields(layer: nn.Module) -> None:
     if value is not None and value < 1:
       raise ValueError(f"{name}: {field}={value} must be at least 1")
   for field in ("dropout", "zoneout", "zoneout_memory"):
-    if not 0 <= getattr(layer, field, 0) < 1:
-      raise ValueError(f"{name}: {field}={getattr(layer, field)} must be at least 0 and below 1")
+    rate = getattr(layer, field, 0)
+    if known(rate) and not 0 <= rate < 1:
+      raise ValueError(f"{name}: {field}={rate} must be at least 0 and below 1")
 
 
 def check_state(state: State, zero: State) -> None:

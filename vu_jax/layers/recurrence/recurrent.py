@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Shaped
 
+from vu_jax.layers.drop import Dropout
 from vu_jax.layers.precision import Dtype
 from vu_jax.layers.recurrence.cells import ConvGRUCell, GRUCell, HiddenState, LSTMCell, LSTMState, Peephole, RNNCell
 from vu_jax.layers.recurrence.input_map import InputMap
@@ -103,7 +104,7 @@ class Recurrent(nn.Module):
     x = masked(rearrange(x, "b t ... -> t b ..."), real)
     final: list[Any] = []
     for layer in range(self.layers):
-      x = nn.Dropout(self.dropout, deterministic=not train)(x) if layer and self.dropout else x
+      x = Dropout(self.dropout, deterministic=not train)(x) if layer else x
       outputs = []
       for direction in ("forward", "backward")[: 1 + self.bidirectional]:
         end, hidden = self._pass(f"{direction}{layer}", x, state[len(final)], real, train)
