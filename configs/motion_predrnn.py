@@ -2,9 +2,9 @@
 
 python -m experiments.launch --config=configs/motion_predrnn.py
 
-Same data, clips and training as configs/motion_convlstm.py; only the model differs. It reads frames, no differences of
-frames, so motion must be found by the recurrence.
-Not measured here to its end; a trial (seed 0) had 54.5 % validation top-1 at step 300, where the loss still fell fast.
+Same data and training as configs/motion_convlstm.py, on clips of six frames. It reads frames, no differences of frames,
+so motion must be found by the recurrence. With four frames: 78.5 % test top-1 (seed 0, 400 clips, 2026-11-21). Six
+learn faster (73 % of the training clips at step 300, four had 45 %); their end was not measured yet.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
   c.data = dict(name="motion", num_train=1600, num_validation=200, num_test=400)
-  c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
+  c.clip = dict(num_frames=6, sampling="dense", stride_f=1)
   c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
   c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=32)
