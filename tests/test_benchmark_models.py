@@ -1,6 +1,7 @@
 """The suite "models": its table names what exists, and a small network goes through both passes."""
 
 import pytest
+from peers import peer
 
 from experiments.assemble import with_preset
 from experiments.benchmark import measure_row
@@ -33,3 +34,14 @@ def test_a_small_network_is_measured(monkeypatch):
   assert forward["ours"] > 0
   assert forward["peak_mib"]["ours"] > 0
   assert forward["absent"] == {"torch": "no peer"}
+
+
+def test_torch_network_with_our_weights_is_measured(monkeypatch):
+  """The peer is built, its weights are carried over, and both give the same logits."""
+  peer("torchvision")
+  case = ModelCase("resnet", "resnet18", (1, 32, 32), "torchvision", "resnet18")
+  monkeypatch.setattr(suite, "KINDS", {"frame models": (case,)})
+  forward = measure_row("models", next(iter(suite.cases(Options()))), 0.01, 1e9, ())
+  assert forward["absent"] == {}
+  assert forward["agrees"]
+  assert forward["peers"]["torchvision"] > 0

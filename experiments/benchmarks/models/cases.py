@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Library: TypeAlias = Literal["torchvision", "transformers"]
+Package: TypeAlias = Literal["torchvision", "transformers"]
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,14 @@ class ModelCase:
   Fields:
     model, preset: as in a config; an empty preset takes the model's defaults.
     clip: frames, height and width.
-    library, peer: who else has the network, and its name there; empty = nobody.
+    package, peer: who else has the network, and its name there; empty = nobody.
     channels: of the video.
   """
 
   model: str
   preset: str
   clip: tuple[int, int, int]
-  library: Library | None = None
+  package: Package | None = None
   peer: str = ""
   channels: int = 3
 

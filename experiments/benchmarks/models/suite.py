@@ -48,7 +48,7 @@ def cases(options: Options) -> list[Row]:
       flops=partial(flops, case, pass_),
       tolerance=TOLERANCE[dtype],
       contenders=partial(contenders, case, pass_, dtype, options),
-      peers=(case.library or "torch",),
+      peers=(case.package or "torch",),
     )
     for kind, members in KINDS.items()
     for case in members
@@ -61,7 +61,7 @@ def contenders(case: ModelCase, pass_: Pass, dtype: str, options: Options) -> Ma
   """Ours, and the peer with the same weights."""
   return {
     "ours": partial(ours, case, pass_, dtype),
-    case.library or "torch": lambda: torch_models.contender(case, pass_, dtype, options.torch_compile, clips(case)[1]),
+    case.package or "torch": lambda: torch_models.contender(case, pass_, dtype, options.torch_compile, clips(case)[1]),
   }
 
 
@@ -105,7 +105,7 @@ def weights(case: ModelCase) -> Any:
     peer = torch_models.make(case)
   except AbsentError:
     return jax.tree_util.tree_map_with_path(_drawn, shapes(case))
-  rules = importlib.import_module(f"vu_jax.weights.{case.library}").RULES[case.model]
+  rules = importlib.import_module(f"vu_jax.weights.{case.package}").RULES[case.model]
   return carry(torch_models.parameters(peer), rules, shapes(case))
 
 

@@ -21,18 +21,16 @@ def make(case: ModelCase) -> Any:
   Raises:
     AbsentError: nobody has the network, or who has it is not installed.
   """
-  if case.library is None:
+  if case.package is None:
     raise AbsentError("no peer")
-  for name in ("torch", case.library):
+  for name in ("torch", case.package):
     if importlib.util.find_spec(name) is None:
       raise AbsentError(f"{name} is not installed")
   import torch
 
-  _declare_operators()
+  declare_operators()
   torch.manual_seed(0)
-  module = {"torchvision": _torchvision, "transformers": _transformers, "pytorchvideo": _pytorchvideo}[case.library](
-    case
-  )
+  module = {"torchvision": _torchvision, "transformers": _transformers}[case.package](case)
   for part in module.modules():
     if isinstance(part, torch.nn.Dropout | torch.nn.Dropout3d):
       part.p = 0.0
@@ -45,7 +43,7 @@ def contender(case: ModelCase, pass_: Pass, dtype: str, compile_it: bool, video:
   Raises:
     AbsentError: as `make`.
   """
-  formats = ("contiguous",) if case.library == "transformers" else ("contiguous", "channels_last")
+  formats = ("contiguous",) if case.package == "transformers" else ("contiguous", "channels_last")
   found = [_in_format(name, case, pass_, dtype, compile_it, video) for name in formats]
   return min(found, key=lambda c: min(timed_call(c, 1)[0] for _ in range(2)))
 
@@ -100,7 +98,7 @@ def _placed(inputs: Any, formats: Any) -> Any:
 
 def arrange(case: ModelCase, video: Any) -> Any:
   """(B T H W C) as the peer takes it."""
-  if case.library == "transformers":
+  if case.package == "transformers":
     return video.permute(0, 1, 4, 2, 3)
   if case.model in ("resnet", "inception"):
     return video.flatten(0, 1).permute(0, 3, 1, 2)
@@ -109,7 +107,7 @@ def arrange(case: ModelCase, video: Any) -> Any:
 
 def logits(case: ModelCase, module: Any, inputs: Any, clips: int) -> Any:
   """(B Y) of a batch."""
-  if case.library == "transformers":
+  if case.package == "transformers":
     return module(pixel_values=inputs).logits
   out = module(inputs)
   return out.unflatten(0, (clips, -1)).mean(1) if case.model in ("resnet", "inception") else out
@@ -147,7 +145,7 @@ def _transformers(case: ModelCase) -> Any:
   return transformers.VideoMAEForVideoClassification(config)
 
 
-def _declare_operators() -> None:
+def declare_operators() -> None:
   """torchvision without its compiled part imports once the operators that it registers fakes for are declared."""
   import torch
 
