@@ -1,10 +1,10 @@
-"""A ConvLSTM on maps and an LSTM over the frames tell eight motions apart.
+"""A ConvGRU on maps and a GRU over the frames tell eight motions apart.
 
 python -m experiments.launch --config=configs/motion_conv_lstm_rnn.py
 
-Same data, clips and training as configs/motion_convlstm.py; model and learning rate differ: with two
-ConvLSTMs under the LSTM, or a peak of 3e-3, the memories saturate before they have found anything to keep.
-89.0 % test top-1 (seed 0, 400 clips, 2026-11-21); its training loss still fell.
+Same data, clips and training as configs/motion_convlstm.py; model and learning rate differ. With LSTMs for both
+(`conv_cell`, `cell`) it reaches 89.0 % in as many steps, with two layers on maps it stays at chance.
+98.5 % test top-1 (seed 0, 400 clips), 171 s on two CPU cores, drawing included; 2026-11-21.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,16 @@ def get_config() -> ConfigDict:
   c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
   c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=32)
-  c.model = dict(name="conv_lstm_rnn", stem=((8, 2), (16, 1)), hidden=(24,), input="both", features=64, pool="mean")
+  c.model = dict(
+    name="conv_lstm_rnn",
+    stem=((8, 2), (16, 1)),
+    hidden=(24,),
+    input="both",
+    conv_cell="gru",
+    cell="gru",
+    features=64,
+    pool="mean",
+  )
   c.task = dict(name="classify")
   c.optim = common.optim(lr_peak=1.5e-3, warmup_steps=50)
   c.train = common.run(steps=900, eval_every_steps=300)

@@ -117,6 +117,11 @@ class Experiment:
       **sound,
     }
 
+  def variable_shapes(self) -> dict[str, Any]:
+    """Shapes of all collections of the network, parameters among them; nothing is computed."""
+    net = self.net()
+    return dict(jax.eval_shape(lambda b: net.init(jax.random.key(0), b, train=False), self.batch_shapes()))
+
   def steps(self, mesh: Mesh) -> Steps:
     """Initialising, training and evaluating this network on the devices of a mesh."""
     return compile_steps(
@@ -217,14 +222,12 @@ def check_shapes(experiment: Experiment) -> None:
   Raises:
     UserError: it cannot take the clip, or has no parameters that a pattern of the optimizer matches.
   """
-  batch = experiment.batch_shapes()
   try:
-    shapes = jax.eval_shape(lambda b: experiment.net().init(jax.random.key(0), b, train=False), batch)
-    check_groups(shapes["params"], experiment.optim)
+    check_groups(experiment.variable_shapes()["params"], experiment.optim)
   except UserError:
     raise
   except (TypeError, ValueError, ZeroDivisionError) as error:
-    shape = batch["video"].shape
+    shape = experiment.batch_shapes()["video"].shape
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     raise UserError(
       f"model {experiment.names['model']} cannot take clips of {shape[1]} frames of {shape[2]}x{shape[3]} px "

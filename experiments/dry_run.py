@@ -10,7 +10,6 @@ from rich.console import Console
 
 from experiments.assemble import Experiment
 from experiments.capacity import CHIPS, Chip, Cluster, Measured, table
-from experiments.plan import clip_flops
 from experiments.preflight import loader_rate, step_rate, verdict
 from experiments.ready import Ready
 from vu_jax.train.mesh import to_devices
@@ -44,7 +43,7 @@ def measured(ready: Ready, loader_clips_per_s: float) -> Measured:
   return Measured(
     stored_bytes=stored["bytes"] / stored["clips"],
     decoded_per_core_s=loader_clips_per_s / cores,
-    forward_flops=clip_flops(experiment),
+    forward_flops=ready.flops,
     state_bytes=_bytes(state),
     shardable_bytes=_bytes(leaf for leaf in state if leaf.size >= experiment.mesh.shard_min_size),
     gradient_bytes=gradients,
@@ -67,7 +66,7 @@ def _utilisation(ready: Ready, clips_per_s: float) -> str:
   chip = known_chip(ready.mesh.devices.flat[0].device_kind)
   if chip is None:
     return ""
-  return f", {clips_per_s * 3 * clip_flops(ready.experiment) / (chip.flops * ready.mesh.size):.1%} of the bfloat16 peak"
+  return f", {clips_per_s * 3 * ready.flops / (chip.flops * ready.mesh.size):.1%} of the bfloat16 peak"
 
 
 def known_chip(kind: str) -> Chip | None:

@@ -20,16 +20,15 @@ from experiments.assemble import assemble, run_name
 from experiments.capacity import CHIPS, parse_plan
 from experiments.cli import Arguments, console, run
 from experiments.dry_run import dry_run
-from experiments.outcome import final_split, finish, provenance, score
-from experiments.plan import clip_flops
+from experiments.outcome import facts_of_run, final_split, finish
 from experiments.ready import Ready, make_ready
+from experiments.score import score
 from experiments.start import first_state, open_checkpoints
 from experiments.trained import Trained, note_dataset, short_side
-from vu_jax.checkpoint.workdir import claim_workdir
+from vu_jax.checkpoint.workdir import check_workdir, claim_workdir
 from vu_jax.config import load
 from vu_jax.data.protocol import ONE_VIEW
 from vu_jax.data.quarantine import FILE as QUARANTINE
-from vu_jax.data.quarantine import read_quarantine
 from vu_jax.data.source import PreparedSource
 from vu_jax.report.headline import summary_table
 from vu_jax.report.page import write_report
@@ -64,6 +63,7 @@ def main() -> None:
   experiment = assemble(load(args.config, overrides))
   workdir = args.workdir or pathlib.Path("runs") / run_name(args.config)
   screen, start = console(), time.perf_counter()
+  check_workdir(workdir, experiment.resolved())
   ready = make_ready(experiment, workdir, args.data_dir, screen)
   if cluster or args.dry_run:
     dry_run(ready, cluster, screen)
@@ -93,7 +93,7 @@ def launch(ready: Ready, workdir: pathlib.Path, screen: Console, start: float) -
       ready.train_step,
       batches,
       partial(to_devices, mesh),
-      lambda state: score(trained, state, held_out, ONE_VIEW, stop.raise_if_any)[0],
+      lambda state: score(trained, state, held_out, ONE_VIEW, stop.raise_if_any).summary,
       learning_rate(experiment.optim, experiment.train.steps),
       checkpoints,
       log,
@@ -102,10 +102,7 @@ def launch(ready: Ready, workdir: pathlib.Path, screen: Console, start: float) -
     )
   seconds = time.perf_counter() - start
   split = final_split(ready.facts["splits"], experiment.train.eval_split)
-  unread = len(read_quarantine(workdir / QUARANTINE))
-  about = {"name": workdir.resolve().name, "train_seconds": round(seconds, 1), "provenance": provenance(mesh)}
-  about |= {"gflop_per_clip": round(clip_flops(experiment) / 1e9, 4)}
-  about |= {"unreadable_clips": unread} if unread else {}
+  about = facts_of_run(ready, workdir, seconds, workdir / QUARANTINE)
   finish(dataclasses.replace(trained, state=state), workdir, split, about, screen)
   if not is_first():
     return

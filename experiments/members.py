@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from experiments.assemble import Experiment
 from vu_jax.config import diff, digest, flat
 from vu_jax.errors import UserError
+from vu_jax.glossary import Count
 from vu_jax.train.optim import optimizer
 from vu_jax.train.population import Lowering, Over, Population, Trial, Values, compile_population
 
@@ -40,6 +41,14 @@ OFF = {"optim.clip_norm": np.inf}
 def program(experiment: Experiment) -> str:
   """Equal for trials that may be members of one population."""
   return digest(_shared(experiment))
+
+
+def grouped(experiments: Sequence[Experiment], size: Count) -> list[list[int]]:
+  """Which of these are members of one population, each of at most `size`: indices, in the order of their first one."""
+  found: dict[str, list[int]] = {}
+  for i, experiment in enumerate(experiments):
+    found.setdefault(program(experiment), []).append(i)
+  return [same[start : start + size] for same in found.values() for start in range(0, len(same), size)]
 
 
 def together(experiments: Sequence[Experiment], vary: Sequence[str] = ()) -> tuple[list[int], dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""What comes out of a run: figures of a split, predictions, example clips, result.json."""
+"""What comes out of a run: predictions, example clips, result.json."""
 
 import importlib.metadata
 import json
@@ -6,8 +6,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,18 +14,18 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
 
 from experiments.assemble import Experiment
 from experiments.plan import parameters
+from experiments.ready import Ready
+from experiments.score import Scored, score, shown
 from experiments.trained import Trained
-from vu_jax.data.loader import eval_batches, load_clip, num_eval_batches
+from vu_jax.data.loader import load_clip
 from vu_jax.data.protocol import Eval
+from vu_jax.data.quarantine import read_quarantine
 from vu_jax.data.source import PreparedSource, Source
-from vu_jax.evaluate import evaluate, evaluate_views
-from vu_jax.metrics.sums import divide
+from vu_jax.glossary import Count
 from vu_jax.train.distributed import is_first
-from vu_jax.train.mesh import to_devices
 
 VERSIONED = (
   "vu_jax",
@@ -39,26 +38,6 @@ VERSIONED = (
   "av",
   "numpy",
 )
-
-
-def score(
-  trained: Trained, state: Any, source: Source, views: Eval, on_batch: Callable[[], None] = lambda: None
-) -> tuple[dict[str, float], Any, dict[str, np.ndarray]]:
-  """One exact pass: the task's summary, its merged sums, and outputs per video in the order of the split.
-
-  With several views all are those of the averages; the summary also has the accuracy of single views.
-  """
-  experiment = trained.experiment
-  batches = eval_batches(source, experiment.clip, experiment.pixels, experiment.eval_loader(), views, experiment.audio)
-  place, task = partial(to_devices, trained.mesh), experiment.task
-  if views.num_views == 1:
-    totals, outputs = evaluate(state, trained.eval_step, batches, place, on_batch)
-    return task.summary(totals), totals, outputs
-  totals, outputs, single = evaluate_views(
-    state, trained.eval_step, batches, place, task.sums, views.num_views, views.average, on_batch
-  )
-  alone = {f"{k}_one_view": v for k, v in divide(single).items() if k == "top1"}
-  return {**task.summary(totals), **alone}, totals, outputs
 
 
 def finish(
@@ -76,12 +55,17 @@ def finish(
   `views` None takes those of the run's config. Each split's figures carry the protocol that they were made by.
   """
   views = views or trained.experiment.eval
+  found = shown(screen, trained, split, views, lambda source, on: score(trained, trained.state, source, views, on))
+  if is_first():
+    write_outcome(trained, run_dir, split, found, views, facts)
+
+
+def write_outcome(
+  trained: Trained, run_dir: pathlib.Path, split: str, found: Scored, views: Eval, facts: Mapping[str, Any]
+) -> None:
+  """Writes what an evaluation of a split has found, beside `facts` of the run; other splits' figures stay."""
+  summary, totals, outputs = found
   source = PreparedSource(trained.directory, split)
-  with Progress(console=screen, transient=True) as bar:
-    task = bar.add_task(f"evaluate on {split}", total=num_eval_batches(source, trained.experiment.eval_loader(), views))
-    summary, totals, outputs = score(trained, trained.state, source, views, lambda: bar.advance(task))
-  if not is_first():
-    return
   probabilities = np.asarray(jax.nn.softmax(outputs["logits"]))
   ids = [source[int(i)]["id"] for i in outputs["index"]]
   write_predictions(run_dir / f"predictions_{split}.jsonl", ids, outputs["label"], probabilities)
@@ -101,6 +85,28 @@ def finish(
   earlier = result.get("protocol", {})
   result["protocol"] = (earlier if isinstance(earlier, dict) else {}) | {split: protocol}
   (run_dir / "result.json").write_text(json.dumps(result, indent=2))
+
+
+def facts_of_run(
+  ready: Ready, workdir: pathlib.Path, seconds: float, quarantine: pathlib.Path, population: Count = 1
+) -> dict[str, Any]:
+  """What result.json holds beside figures: cost, place, provenance.
+
+  Args:
+    seconds: of the whole run, or its share of those of a population. population: members at the end; memory is
+      shared, too.
+    quarantine: file that names clips which could not be read.
+  """
+  unread = len(read_quarantine(quarantine))
+  return {
+    "name": workdir.resolve().name,
+    "train_seconds": round(seconds, 1),
+    "peak_mib": round(ready.memory.peak / population / 2**20, 1),
+    "population": population,
+    "gflop_per_clip": round(ready.flops / 1e9, 4),
+    "provenance": provenance(ready.mesh),
+    **({"unreadable_clips": unread} if unread else {}),
+  }
 
 
 def read_result(run_dir: pathlib.Path) -> dict[str, Any]:

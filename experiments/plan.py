@@ -8,9 +8,8 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments.assemble import Experiment
-from vu_jax.cost import forward_flops, peak_bytes
+from vu_jax.cost import forward_flops
 from vu_jax.train.param_groups import describe
-from vu_jax.train.step import Steps
 
 
 def announce(
@@ -19,34 +18,37 @@ def announce(
   clips: int,
   workdir: pathlib.Path,
   mesh: Mesh,
-  steps: Steps,
+  params: Any,
+  flops: int,
+  peak: int,
   screen: Console,
-) -> Any:
-  """Compiles the training step, prints what it costs, and returns it compiled; `clips` are those to train on."""
-  shapes = experiment.batch_shapes()
-  state = steps.shapes
-  compiled = steps.train.lower(state, shapes).compile()
+) -> None:
+  """Prints what a run is and what it costs.
+
+  Args:
+    facts: of the dataset. clips: to train on.
+    params: their shapes.
+    flops: of one clip forward. peak: memory of the training step on one device [bytes], 0 = unknown.
+  """
   size, updates = experiment.loader.batch_size, experiment.train.steps
   of_all = facts["splits"]["train"]["clips"]
   share = f"{clips} of {of_all}" if clips < of_all else str(clips)
   stored = sum(s["bytes"] for s in facts["splits"].values())
-  cost = clip_flops(experiment)
-  video = shapes["video"].shape
+  video = experiment.batch_shapes()["video"].shape
   names = experiment.names
   datasets = " + ".join([names["data"], *experiment.extra])
   lines = {
-    "model": f"{names['model']} ({experiment.model.dtype}), {parameters(state.params):,} parameters, "
-    f"{cost / 1e9:.3g} GFLOP per clip forward",
-    "weights": describe(state.params, experiment.optim),
+    "model": f"{names['model']} ({experiment.model.dtype}), {parameters(params):,} parameters, "
+    f"{flops / 1e9:.3g} GFLOP per clip forward",
+    "weights": describe(params, experiment.optim),
     "clips": f"{video[1]} frames of {video[2]}x{video[3]} px, {experiment.clip.sampling}",
     "data": f"{datasets}: {share} training clips, {len(facts['labels'])} classes, {stored / 2**20:.1f} MiB stored",
     "training": f"{updates} steps of {size} clips = {updates * size / clips:.1f} epochs, {experiment.optim.method}",
-    "device": f"{devices(mesh)}, {memory(compiled)} for the step",
+    "device": f"{devices(mesh)}, {memory(peak)} for the step",
     "output": str(workdir),
   }
   for name, text in lines.items():
     screen.print(f"{name:>9}  {text}", markup=False)
-  return compiled
 
 
 def devices(mesh: Mesh) -> str:
@@ -64,14 +66,12 @@ def clip_flops(experiment: Experiment) -> int:
   """Floating-point operations of one clip's forward pass; a multiply-add is two."""
   shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype), experiment.batch_shapes())
   net = experiment.net()
-  variables = jax.eval_shape(lambda b: net.init(jax.random.key(0), b, train=False), shapes)
-  return forward_flops(lambda v, b: net.apply(v, b, train=False), variables, shapes)
+  return forward_flops(lambda v, b: net.apply(v, b, train=False), experiment.variable_shapes(), shapes)
 
 
-def memory(compiled: Any) -> str:
-  """Peak memory estimate of a compiled step per device."""
-  found = peak_bytes(compiled)
-  return f"about {found / 2**20:.0f} MiB" if found else "memory unknown"
+def memory(peak: int) -> str:
+  """Estimated peak memory of the training step [bytes]; 0 = unknown."""
+  return f"about {peak / 2**20:.0f} MiB" if peak else "memory unknown"
 
 
 def enable_compile_cache(data_dir: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments.assemble import Experiment
 from vu_jax.cost import peak_bytes
 from vu_jax.errors import UserError
 from vu_jax.train.loop import Train
@@ -88,6 +89,16 @@ def check_memory(need: StepMemory, fsdp: int) -> None:
     f"a step needs about {_gib(need.peak)} per device, and the device has {_gib(need.limit)}: choose {smaller}{parts}"
     'config.train.accumulate above 1, config.model.remat=True, or config.model.dtype="bfloat16"'
   )
+
+
+def check_best_metric(experiment: Experiment) -> None:
+  """Raises UserError if evaluations will not give the metric that the config names; nothing is computed."""
+  if not experiment.train.best_metric:
+    return
+  net, task = experiment.net(), experiment.task
+  variables, batch = experiment.variable_shapes(), experiment.batch_shapes()
+  sums = jax.eval_shape(lambda v, b: task.sums(net.apply(v, b, train=False), b), variables, batch)
+  experiment.train.best.name(experiment.task.summary(jax.tree.map(lambda s: np.ones(s.shape, s.dtype), sums)))
 
 
 def check_disk(workdir: pathlib.Path, state: Any, options: Train) -> int:

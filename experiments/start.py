@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 
@@ -14,7 +13,9 @@ from experiments.outcome import provenance
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.checkpoint.transfer import Transfer, place, read_variables, transfer
 from vu_jax.checkpoint.workdir import write_whole
+from vu_jax.train.loop import Train
 from vu_jax.train.mesh import Mesh
+from vu_jax.train.population import member, stacked
 from vu_jax.train.step import Steps, TrainState
 
 REPORT = "init_from.json"
@@ -44,14 +45,6 @@ def open_checkpoints(
   return Checkpoints(workdir, options.keep, options.keep_best, options.best, about, say)
 
 
-def check_best_metric(experiment: Experiment, steps: Steps) -> None:
-  """Raises UserError if evaluations will not give the metric that the config names; nothing is computed."""
-  if not experiment.train.best_metric:
-    return
-  sums, _ = jax.eval_shape(steps.evaluate, steps.shapes, experiment.batch_shapes())
-  experiment.train.best.name(experiment.task.summary(jax.tree.map(lambda s: np.ones(s.shape, s.dtype), sums)))
-
-
 def first_state(
   experiment: Experiment, steps: Steps, checkpoints: Checkpoints, workdir: pathlib.Path, screen: Console
 ) -> TrainState:
@@ -65,8 +58,7 @@ def first_state(
     return state
   found, source = read_variables(pathlib.Path(options.init_from), options.init_step)
   state, said = filled(state, found, options.init_allow_new, source)
-  for line in [source, *said.lines()]:
-    screen.print(f"{'init_from' if line == source else '':>9}  {line}", markup=False, soft_wrap=True)
+  _tell(source, said, screen)
   if jax.process_index() == 0:
     write_whole(workdir / REPORT, json.dumps(vars(said), indent=1))
   return state
@@ -83,3 +75,19 @@ def filled(state: TrainState, found: Any, may_be_new: tuple[str, ...], source: s
     flat = flatten_dict({"params": average}, sep="/")
     average = unflatten_dict(place(taken, flat), sep="/")["params"]
   return state.replace(params=params, mutable=variables, average=average), said
+
+
+def fill_members(options: Train, state: TrainState, shapes: TrainState, screen: Console) -> TrainState:
+  """A fresh population with what `train.init_from` gives, the same for every member; raises as `first_state`."""
+  if not options.init_from:
+    return state
+  found, source = read_variables(pathlib.Path(options.init_from), options.init_step)
+  size = state.step.shape[0]
+  each = [filled(member(state, i), found, options.init_allow_new, source) for i in range(size)]
+  _tell(source, each[0][1], screen)
+  return jax.device_put(stacked([one for one, _ in each]), jax.tree.map(lambda s: s.sharding, shapes))
+
+
+def _tell(source: str, said: Transfer, screen: Console) -> None:
+  for line in [source, *said.lines()]:
+    screen.print(f"{'init_from' if line == source else '':>9}  {line}", markup=False, soft_wrap=True)

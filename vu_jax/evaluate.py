@@ -103,7 +103,7 @@ def evaluate_views(
   return merge(totals), columns, merge(singles)
 
 
-def averaged(logits: Sequence[Float[np.ndarray, " Y"]], average: Average) -> Float[np.ndarray, " Y"]:
+def averaged(logits: Sequence[Float[np.ndarray, "*P Y"]], average: Average) -> Float[np.ndarray, "*P Y"]:
   """Logits of one video from those of its views: their mean, or the logarithm of the mean probability.
 
   Computed in float64, given as float32.
@@ -111,8 +111,8 @@ def averaged(logits: Sequence[Float[np.ndarray, " Y"]], average: Average) -> Flo
   table = np.stack(logits).astype(np.float64)
   if average == "logits":
     return table.mean(0).astype(np.float32)
-  table -= table.max(1, keepdims=True)
-  logs = table - np.log(np.exp(table).sum(1, keepdims=True))
+  table -= table.max(-1, keepdims=True)
+  logs = table - np.log(np.exp(table).sum(-1, keepdims=True))
   peak = logs.max(0)
   return (peak + np.log(np.exp(logs - peak).mean(0))).astype(np.float32)  # no probability underflows to 0
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vu_jax.checkpoint.contents import arrays, check_arrays, read_about
 from vu_jax.checkpoint.quiet import hush_orbax
-from vu_jax.checkpoint.scores import Best, Figures, kept, read_scores, write_scores
+from vu_jax.checkpoint.scores import Best, kept, read_scores, write_scores
 from vu_jax.checkpoint.seals import Sealer, broken_seal
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero
@@ -99,10 +100,11 @@ class Checkpoints:
     if jax.process_index() == 0:
       self._sealer.seal(self.folder / f"{PREFIX}_{step}")
 
-  def score(self, step: int, figures: Figures) -> None:
-    """Records the evaluation at a step; it says which checkpoints are the best."""
-    self.best.name(figures)
-    self.scores[step] = dict(figures)
+  def score(self, step: int, figures: Mapping[str, Any]) -> None:
+    """Records the evaluation at a step, of a population its means; it says which checkpoints are the best."""
+    found = {name: float(np.nanmean(figure)) for name, figure in figures.items()}  # nan: a member that has ended
+    self.best.name(found)
+    self.scores[step] = found
     if jax.process_index() == 0 and not self._read_only:
       with self._told():
         write_scores(self.folder, self.scores)
@@ -138,11 +140,15 @@ class Checkpoints:
       "deleted): bring one back from a copy, or start anew with another --workdir"
     )
 
+  def wait(self) -> None:
+    """Until the save in flight is whole; errors of the background writer surface here."""
+    with self._told():
+      self._manager.wait_until_finished()
+
   def close(self) -> None:
-    """Waits for the save in flight; errors of the background writer surface here."""
+    """Waits, and removes what need not stay."""
     try:
-      with self._told():
-        self._manager.wait_until_finished()
+      self.wait()
       if not self._read_only:
         for step in set(self.steps()) - self.kept(self.steps()):
           self._manager.delete(step)

@@ -1,18 +1,22 @@
-"""The only loop. It is handed state, step, batches and what to do when; it knows no model and no task."""
+"""The only loop. It is handed state, step, batches and what to do when; it knows no model and no task.
+
+It trains one run or a population, whose figures are arrays (P,) then; see `train/meter.py`, `train/log.py`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.checkpoint.scores import Best, Direction, waited
 from vu_jax.checkpoint.transfer import Which
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero, Fraction
-from vu_jax.train.log import RunLog
-from vu_jax.train.meter import Meter
+from vu_jax.train.log import Log
+from vu_jax.train.meter import Figure, Meter
 from vu_jax.train.profiling import Profile
 from vu_jax.train.signals import Interrupted, StopSignals
 from vu_jax.train.writers import Name
@@ -84,19 +88,21 @@ def train(
   train_step: StepFn,
   batches: Iterator[Any],
   to_devices: Callable[[Any], Batch],
-  evaluate: Callable[[Any], Mapping[str, float]],
+  evaluate: Callable[[Any], Mapping[str, Figure]],
   learning_rate: Callable[[Any], Any],
   checkpoints: Checkpoints,
-  log: RunLog,
+  log: Log,
   stop: StopSignals,
   profile: Profile,
+  enough: Callable[[], bool] = lambda: False,
 ) -> Any:
   """Trains to `options.steps`, or until nothing has improved for long, and returns the final state.
 
   1. restore the newest checkpoint, data position included, and forget the records of later steps
   2. log what is due, checkpoint when due, then evaluate when due: all see the state after `step` updates, and the data
      iterator standing behind batch `step`. A kill during a long evaluation costs the evaluation alone
-  3. stop if it is time to: after the last step, without improvement, or when asked to, once all is saved
+  3. stop if it is time to: after the last step, without improvement, if `enough` says so after an evaluation, or when
+     asked to, once all is saved
   4. next batch: decoded ahead by the loader; taken while the device still runs the step before
   5. step: dispatched, not waited for
   6. log the figures of the steps before this one, while this one runs
@@ -107,14 +113,14 @@ def train(
   """
   if checkpoints.latest() is not None:
     state = checkpoints.restore(state, batches)
-    log.say(f"continues  from step {int(state.step)}")
-  step = int(state.step)
+    log.say(f"continues  from step {int(np.max(state.step))}")
+  step = int(np.max(state.step))  # members that have diverged stand still
   log.begin(step, evaluated=step in checkpoints.scores)
   meter = Meter(options.steps, options.max_skipped_steps, checkpoints.progress.get("sums"))
 
   def report() -> None:
     if values := meter.read(step):
-      log.write(step, "train", values | {"lr": float(learning_rate(step - 1))})
+      log.write(step, "train", values | {"lr": np.asarray(learning_rate(step - 1))})
 
   while True:
     last = step >= options.steps
@@ -136,6 +142,8 @@ def train(
           scores = evaluate(state)
           log.write(step, options.eval_split, scores)
           checkpoints.score(step, scores)
+          if enough():
+            return state
     if last or (options.stop_patience and waited(checkpoints.scores, options.best) >= options.stop_patience):
       if not last:
         log.say(f"step {step}: no better {options.eval_split} figure in {options.stop_patience} evaluations; stopping")

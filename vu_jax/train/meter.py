@@ -1,21 +1,28 @@
-"""Means of the training figures, rates, memory, and the share of time that the device waits for data."""
+"""Means of the training figures, rates, memory, and the share of time that the device waits for data.
+
+The figures of a population's steps are arrays (P,), and so are their means.
+"""
 
 import contextlib
-import math
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count
-from vu_jax.metrics.sums import divide, merge
+from vu_jax.metrics.sums import merge
 
+Figure: TypeAlias = float | np.ndarray | np.generic  # of one run, or of all members (P,)
 _IN_A_ROW = "skipped_in_a_row"
+
+
+class DivergedError(UserError):
+  """The run, or every member of a population, has come to figures that are not finite."""
 
 
 @dataclass
@@ -41,9 +48,9 @@ class Meter:
     """`sums`: of `state`, to go on from."""
     self._total_steps, self._max_skipped = total_steps, max_skipped
     self._pending: Any = None  # metrics of the newest step, on the device
-    self._in_a_row = 0
+    self._in_a_row: Any = np.zeros(())
     self._begun = False
-    self._now = _Window({k: (np.float32(s), np.float32(w)) for k, (s, w) in (sums or {}).items()})
+    self._now = _Window({k: (np.array(s, np.float32), np.array(w, np.float32)) for k, (s, w) in (sums or {}).items()})
 
   def fetch(self, batches: Iterator[Any]) -> Any:
     """The next batch. Its time counts as waiting only if the device has run out of work meanwhile."""
@@ -72,24 +79,25 @@ class Meter:
 
   @property
   def failing(self) -> bool:
-    """Whether the newest step was skipped because its loss or gradient was not finite."""
+    """Whether the newest step, of all members, was skipped because its loss or gradient was not finite."""
     self._settle()
-    return self._in_a_row > 0
+    return bool(np.all(self._in_a_row > 0))
 
   def state(self) -> dict[str, Any]:
     """The sums since the last reading, exactly, for JSON."""
     self._settle()
-    return {k: [float(s), float(w)] for k, (s, w) in self._now.sums.items()}
+    return {k: [np.asarray(s).tolist(), np.asarray(w).tolist()] for k, (s, w) in self._now.sums.items()}
 
-  def read(self, step: int) -> dict[str, float]:
+  def read(self, step: int) -> dict[str, Figure]:
     """The figures since the last reading, empty if there was no step; raises as `add`."""
     self._settle()
     if not self._now.sums:
       return {}
     seconds = max(time.perf_counter() - self._now.since - self._now.paused_s, 1e-9)
-    values = {k: v for k, v in divide(self._now.sums).items() if not math.isnan(v)}  # nan: all steps were skipped
+    values: dict[str, Figure] = {k: _mean(s, w) for k, (s, w) in self._now.sums.items()}
+    values = {k: v for k, v in values.items() if not np.all(np.isnan(v))}  # nan: all steps were skipped
     if "skipped" in self._now.sums:
-      values["skipped"] = float(self._now.sums["skipped"][0])
+      values["skipped"] = self._now.sums["skipped"][0]
     values |= {
       "clips_per_s": self._now.clips / seconds,
       "data_wait_frac": min(self._now.wait_s / seconds, 1.0),
@@ -108,17 +116,24 @@ class Meter:
     if self._pending is None:
       return
     found, self._pending = dict(jax.device_get(self._pending)), None
-    self._in_a_row = int(found.pop(_IN_A_ROW, (0, 1))[0])
-    if self._in_a_row >= self._max_skipped or not all(np.isfinite(x) for x in jax.tree.leaves(found)):
-      raise UserError(
-        f"loss, gradient or parameters are not finite{_for_steps(self._in_a_row)}: lower config.optim.lr_peak, or "
-        "set config.optim.clip_norm; checkpoints are of before"
-      )
+    self._in_a_row = np.asarray(found.pop(_IN_A_ROW, (0, 1))[0])
+    if np.all(self._in_a_row >= self._max_skipped) or not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
+      raise DivergedError(f"{diverged(int(np.min(self._in_a_row)))}; checkpoints are of before")
     self._now.sums = dict(merge([self._now.sums, found])) if self._now.sums else found
 
 
-def _for_steps(count: int) -> str:
-  return f" for {count} steps in a row" if count > 1 else ""
+def diverged(steps: int) -> str:
+  """What is wrong with a run of which so many steps in a row were skipped, and how to mend it."""
+  in_a_row = f" for {steps} steps in a row" if steps > 1 else ""
+  return (
+    f"loss, gradient or parameters are not finite{in_a_row}: lower config.optim.lr_peak, or set config.optim.clip_norm"
+  )
+
+
+def _mean(total: Any, weight: Any) -> Figure:
+  """NaN where there is no weight."""
+  with np.errstate(invalid="ignore", divide="ignore"):
+    return np.float64(total) / np.float64(weight)
 
 
 def memory() -> dict[str, float]:

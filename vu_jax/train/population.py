@@ -47,6 +47,27 @@ class Trial(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Given:
+  """A jitted, lowered or compiled function of (values, state, batch), with its values."""
+
+  function: Any
+  values: Values
+
+  def __call__(self, state: TrainState, batch: Batch) -> Any:
+    return self.function(self.values, state, batch)
+
+  def lower(self, state: TrainState, batch: Batch) -> "Given":
+    return Given(self.function.lower(self.values, state, batch), self.values)
+
+  def compile(self) -> "Given":
+    return Given(self.function.compile(), self.values)
+
+  def memory_analysis(self) -> Any:
+    """Of a compiled one."""
+    return self.function.memory_analysis()
+
+
+@dataclass(frozen=True)
 class Population:
   """The functions of `step.py` for all members at once, jitted over a mesh. The state given to `train` is donated.
 
@@ -81,7 +102,7 @@ class Population:
     shapes = {name: np.shape(value) for name, value in values.items()}
     if shapes != dict.fromkeys(self.names, (self.size,)):
       raise ValueError(f"values of {shapes}: the program takes {sorted(self.names)} of {self.size} members each")
-    return Steps(self.init, partial(self.train, values), partial(self.evaluate, values), self.shapes)
+    return Steps(self.init, Given(self.train, values), Given(self.evaluate, values), self.shapes)
 
 
 def compile_population(

@@ -54,7 +54,7 @@ class JsonLines:
 
   def write(self, step: int, split: str, values: Values) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-    record = {"step": step, "split": split, **{k: round(v, 6) for k, v in values.items()}, "time": stamp}
+    record = {"step": step, "split": split, **{k: float(f"{v:.8g}") for k, v in values.items()}, "time": stamp}
     self._file.write(json.dumps(record) + "\n")
 
   def close(self) -> None:

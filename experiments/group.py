@@ -1,0 +1,44 @@
+"""Trains members of a population; each of them gets an ordinary run directory."""
+
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments.group_part import Member, OnScores, Part, nobody
+from experiments.group_record import Outcome, Record
+
+__all__ = ["Member", "OnScores", "Outcome", "nobody", "train_group"]
+
+
+def train_group(
+  members: Sequence[Member],
+  folder: pathlib.Path,
+  data_dir: pathlib.Path,
+  screen: Console,
+  on_scores: OnScores = nobody,
+  vary: Sequence[str] = (),
+  split: str = "",
+) -> list[Outcome]:
+  """Trains all members on the same batches, in one program. The same call goes on with a group that was stopped.
+
+  A member that diverges, or is ended early, does no harm to the others.
+
+  Args:
+    members: of one `members.program`.
+    folder: for the checkpoints of the group, which are removed when all members have ended.
+    on_scores: (step, figures of the evaluation by member) -> which of them end here, as "pruned". It is told of an
+      evaluation again if the program died before its next checkpoint.
+    vary: see `members.together`.
+    split: of which result.json holds the figures at the end; "" = test where there is one.
+
+  Raises:
+    UserError: they cannot be trained, none of them.
+    Interrupted: asked to stop; all is saved.
+  """
+  record = Record(folder, [m.workdir for m in members])
+  while record.running():
+    Part(record, [members[i] for i in record.members], data_dir, screen, vary, split, on_scores).train()
+  shutil.rmtree(record.part, ignore_errors=True)
+  return [record.outcomes[i] for i in range(len(members))]
