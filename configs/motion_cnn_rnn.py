@@ -16,10 +16,10 @@ def get_config() -> ConfigDict:
   c.seed = 0
   c.data = dict(name="motion", num_train=1600, num_validation=200, num_test=400)
   c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
-  c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
+  c.pixels = dict(short_side=24, crop=24, flip=False, seen="both")  # a mirrored "left" is a "right"
   c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=32)
-  c.model = dict(name="cnn_rnn", stages=((16, 2), (32, 1), (48, 2), (64, 2)), input="both", features=64, pool="mean")
+  c.model = dict(name="cnn_rnn", stages=((16, 2), (32, 1), (48, 2), (64, 2)), features=64, pool="mean")
   c.task = dict(name="classify")
   c.optim = common.optim(lr_peak=3e-3, warmup_steps=50)
   c.train = common.run(steps=900, eval_every_steps=300)

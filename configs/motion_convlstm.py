@@ -9,9 +9,13 @@ configs/motion_frame_cnn.py is the control that cannot see it.
 included; 2026-11-21. lr_peak 8e-3 is quicker with some seeds and never leaves chance with others.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common
+
+STAGES = ((8, 2), (16, 1), (64, 1), (96, 2), (64, 2))  # of a CNN without recurrence
 
 
 def get_config() -> ConfigDict:
@@ -19,12 +23,29 @@ def get_config() -> ConfigDict:
   c.seed = 0
   c.data = dict(name="motion", num_train=1600, num_validation=200, num_test=400)
   c.clip = dict(num_frames=4, sampling="dense", stride_f=1)
-  c.pixels = dict(short_side=24, crop=24, flip=False)  # a mirrored "left" is a "right"
+  c.pixels = dict(short_side=24, crop=24, flip=False, seen="both")  # a mirrored "left" is a "right"
   c.augment = dict()  # nothing; see vu_jax/data/augmentation/augment.py
   c.loader = dict(batch_size=32)
-  c.model = dict(name="conv_lstm", stem=((8, 2), (16, 1)), hidden=(24, 32), input="both")
+  c.model = dict(
+    name="conv_lstm",
+    stem=((8, 2), (16, 1)),
+    hidden=(24, 32),
+  )
   c.task = dict(name="classify")
   c.optim = common.optim(lr_peak=3e-3, warmup_steps=50)
   c.train = common.run(steps=900, eval_every_steps=300)
   c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
   return c
+
+
+def get_ablations() -> dict[str, dict[str, Any]]:
+  """What is taken away or exchanged; python -m experiments.ablate --config=configs/motion_convlstm.py --seeds=3."""
+  return {
+    "frames shuffled": {"clip.order": "shuffled"},
+    # As many parameters; each frame is seen alone, or with its difference to the one before.
+    "no recurrence": {"pixels.seen": "frames", "model.name": "frame_cnn", "model.stages": STAGES},
+    "differences without recurrence": {"model.name": "frame_cnn", "model.stages": STAGES},
+    "frames without differences": {"pixels.seen": "frames"},
+    "one layer": {"model.hidden": (32,)},
+    "GRU": {"model.cell": "gru"},
+  }

@@ -90,7 +90,7 @@ class Experiment:
 
   def net(self) -> Net:
     frozen = "backbone" in self.optim.frozen  # as a whole
-    return Net(self.model, self.task.head(), frozen, self.pixels.mean, self.pixels.std)
+    return Net(self.model, self.task.head(), frozen, self.pixels.mean, self.pixels.std, self.pixels.seen)
 
   def alter(self) -> Alter | None:
     """What the training step does to a batch before the network sees it; None = nothing."""

@@ -12,7 +12,6 @@ import pytest
 from vu_jax.build import build
 from vu_jax.config import find_module, names
 from vu_jax.errors import UserError
-from vu_jax.models.conv_lstm import Model as ConvLSTMModel
 
 ORDER_BLIND = {"frame_cnn", "inception", "resnet"}  # they average over frames
 MODELS = names("model")
@@ -200,9 +199,7 @@ def test_recurrent_features_do_not_see_the_future():
 
 
 # Of models with several forms of the stream: groups of forms that share their parameters, and so a compilation.
-FORMS = {
-  "conv_lstm": [[{"input": i, "pool": p} for p in ("mean", "last")] for i in ("frames", "differences", "both")],
-}
+FORMS = {"conv_lstm": [[{"pool": "mean"}, {"pool": "last"}]]}
 STREAMING = [
   (name, forms)
   for name in MODELS
@@ -247,11 +244,3 @@ def test_conv_lstm_pools_all_frames_or_the_last():
   whole = [jax.jit(functools.partial(call, tiny("conv_lstm", pool=p)))(variables, video) for p in ("mean", "last")]
   np.testing.assert_allclose(whole[1]["pooled"], whole[1]["tokens"][:, -1].mean((1, 2)), rtol=1e-4, atol=1e-5)
   assert not np.allclose(whole[0]["pooled"], whole[1]["pooled"])
-
-
-def test_differences_need_two_frames():
-  """A clip of one frame has no motion; the message says what is needed."""
-  model = ConvLSTMModel(input="differences")
-  video = jax.ShapeDtypeStruct((1, 1, 16, 16, 3), jnp.float32)
-  with pytest.raises(UserError, match="at least 2 frames, not 1"):
-    jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), video)

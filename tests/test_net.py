@@ -1,13 +1,17 @@
-"""NET: a backbone that is not trained, and batch norm that keeps its statistics."""
+"""NET: what the backbone sees, streaming, a backbone that is not trained, batch norm that keeps its statistics."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from einops import reduce
 
+from vu_jax.errors import UserError
+from vu_jax.glossary import Seen
 from vu_jax.layers.norm import batch_norm
-from vu_jax.net import Net
+from vu_jax.models.conv_lstm import TINY, Model
+from vu_jax.net import Net, seen
 from vu_jax.tasks.classify import Head
 
 
@@ -67,3 +71,48 @@ def test_batch_norm_by_hand():
   moved = norm.apply(changed, jnp.array([[1.0], [3.0]]), mutable=["batch_stats"])[1]["batch_stats"]
   np.testing.assert_allclose(moved["mean"], [0.2])
   np.testing.assert_allclose(moved["var"], [1.0])
+
+
+def frames(*values: float) -> jax.Array:
+  """A clip of one channel on one position."""
+  return jnp.asarray(values, jnp.float32).reshape(1, -1, 1, 1, 1)
+
+
+def test_differences_by_hand():
+  """Frames 1, 3, 7: differences 0, 2, 4, or 1 - 5 = -4 at first when 5 was before; "both" puts them behind."""
+  clip = frames(1, 3, 7)
+  change, last = seen("differences", clip, None)
+  np.testing.assert_array_equal(change, frames(0, 2, 4))
+  np.testing.assert_array_equal(last, frames(7))
+  both, _ = seen("both", clip, frames(5))
+  np.testing.assert_array_equal(both[0, :, 0, 0], [[1, -4], [3, 2], [7, 4]])
+  same, nothing = seen("frames", clip, None)
+  np.testing.assert_array_equal(same, clip)
+  assert nothing is None
+
+
+def test_differences_need_two_frames():
+  """A clip of one frame has no motion; the message says what is needed."""
+  net = Net(Normed(), Head(4), seen="differences")
+  with pytest.raises(UserError, match=r"config.pixels.seen = .differences. needs clips of at least 2 frames, not 1"):
+    jax.eval_shape(lambda b: net.init(jax.random.key(0), b, train=False), BATCH)
+
+
+@pytest.mark.parametrize("what", ["frames", "differences", "both"])
+def test_streaming_equals_the_clip(what: Seen):
+  """Frame by frame, the last answer is that of the clip in one call; differences reach over the calls."""
+  net = Net(Model(**TINY), Head(4), seen=what)
+  video = jax.random.randint(jax.random.key(2), (2, 3, 8, 8, 3), 0, 256).astype(jnp.uint8)
+  variables = net.init(jax.random.key(0), {"video": video}, train=False)
+  variables = jax.tree.map(lambda p: p + 0.1, variables)  # the classifier starts at zero
+
+  @jax.jit
+  def stream(video):
+    state = net.initial_state(2, 8, 8)
+    for t in range(3):
+      state, out = net.apply(variables, state, {"video": video[:, t : t + 1]}, method="stream")
+    return out
+
+  whole = jax.jit(lambda video: net.apply(variables, {"video": video}, train=False))(video)
+  np.testing.assert_allclose(stream(video)["logits"], whole["logits"], rtol=1e-4, atol=1e-5)
+  assert np.abs(whole["logits"]).max() > 0

@@ -11,7 +11,6 @@ import pytest
 from vu_jax.config import find_module
 from vu_jax.errors import UserError
 from vu_jax.layers.blocks.cnn import FrameTrunk
-from vu_jax.layers.blocks.frame_change import seen
 from vu_jax.layers.blocks.frames_rnn import FramesRNN
 from vu_jax.layers.blocks.recurrent_maps import RecurrentMaps, fused
 from vu_jax.layers.blocks.time_pool import TimePool
@@ -23,8 +22,8 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fal
 compiled = functools.partial(jax.jit, compiler_options=QUICK)
 VIDEO = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 9, 10, 3)), jnp.float32)
 FORMS: dict[str, dict[str, Any]] = {
-  "cnn_rnn": {"cell": "gru", "input": "both", "pool": "attention"},
-  "tcn": {"norm": "layer", "input": "differences", "pool": "attention", "channels": (8, 6)},
+  "cnn_rnn": {"cell": "gru", "pool": "attention"},
+  "tcn": {"norm": "layer", "pool": "attention", "channels": (8, 6)},
   "st_lstm": {"layers": 2, "pool": "last"},
   "conv_lstm": {"cell": "gru", "fuse": "all", "hidden": (4, 6), "neck": (), "pool": "attention"},
   "conv_lstm_rnn": {"cell": "rnn", "conv_cell": "lstm", "hidden": (4,), "pool": "mean"},
@@ -54,45 +53,13 @@ def prepared(name: str) -> tuple[Any, Any, Any]:
   return model, variables, compiled(lambda video: model.apply(variables, video, train=False))
 
 
-def assert_close(found: Any, wanted: Any) -> None:
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
-
-
 def frames(*values: float) -> jax.Array:
   """A clip of one channel on one position."""
   return jnp.asarray(values, jnp.float32).reshape(1, -1, 1, 1, 1)
 
 
-# What is seen of the frames
-
-
-def test_differences_by_hand():
-  """Frames 1, 3, 7: differences 0, 2, 4, or 1 - 5 = -4 at first when 5 was before; "both" puts them behind."""
-  clip = frames(1, 3, 7)
-  change, last = seen("differences", clip, None)
-  np.testing.assert_array_equal(change, frames(0, 2, 4))
-  np.testing.assert_array_equal(last, frames(7))
-  both, _ = seen("both", clip, frames(5))
-  np.testing.assert_array_equal(both[0, :, 0, 0], [[1, -4], [3, 2], [7, 4]])
-  same, nothing = seen("frames", clip, None)
-  np.testing.assert_array_equal(same, clip)
-  assert nothing is None
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_differences_need_two_frames(name: str):
-  """A clip of one frame has no motion; the message says what is needed."""
-  with pytest.raises(UserError, match=f"{name} with input='both' needs clips of at least 2 frames, not 1"):
-    shapes_of(model_of(name, input="both"), VIDEO[:, :1])
-
-
-def test_differences_hide_a_still_background():
-  """Two clips that stand still are one and the same to a model that sees differences."""
-  _, _, run = prepared("tcn")
-  still = jnp.repeat(VIDEO[:, :1], 3, axis=1)
-  tokens = run(still)["tokens"]
-  np.testing.assert_array_equal(tokens[0], tokens[1])
-  assert not np.allclose(run(VIDEO)["tokens"][0], run(VIDEO)["tokens"][1])
+def assert_close(found: Any, wanted: Any) -> None:
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -251,11 +218,9 @@ def test_dropout_of_a_causal_block_takes_channels_of_whole_clips():
   assert set(np.unique(added)) == {0.0, 4.0}  # twice 1 / (1 - 0.5)
 
 
-@pytest.mark.parametrize(("what", "sees"), [("frames", 7), ("both", 8)])
-def test_receptive_field_of_tcn(what: str, sees: int):
-  """Kernels of 2 frames dilated by 1 and 2, twice each: 1 + 2 (1 + 2) = 7 frames, by the gradient exactly; and one
-  more for the difference."""
-  model = model_of("tcn", input=what)
+def test_receptive_field_of_tcn():
+  """Kernels of 2 frames dilated by 1 and 2, twice each: 1 + 2 (1 + 2) = 7 frames, by the gradient exactly."""
+  model, sees = model_of("tcn"), 7
   assert model.receptive_field == sees
   video = jnp.asarray(np.random.default_rng(0).normal(size=(1, 10, 6, 6, 3)), jnp.float32)
   variables = jax.tree.map(jnp.abs, drawn(shapes_of(model, video)))  # nothing cancels, no ReLU is closed
@@ -293,7 +258,7 @@ def test_recurrent_maps_are_the_layers_one_after_the_other():
     return ConvGRU(6).apply({"params": params["recurrent_0"]}, stem)
 
   found, wanted = compiled(lambda v: (maps.apply({"params": params}, v, zero), by_hand(v)))(VIDEO)
-  assert_close((found[0], found[1]["carries"][0]), wanted)
+  assert_close((found[0], found[1][0]), wanted)
   assert maps.width == found[0].shape[-1] == 6
 
 

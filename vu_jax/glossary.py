@@ -21,7 +21,10 @@ Batch keys (arrays with a leading B unless said otherwise):
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
+
+Seen: TypeAlias = Literal["frames", "differences", "both"]
+"""What a network sees of a clip: its frames, their differences to the frame before, or both, as 2 C channels."""
 
 
 @dataclass(frozen=True)

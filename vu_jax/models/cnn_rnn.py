@@ -7,13 +7,12 @@ from jaxtyping import Array, Float
 
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
 from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
 from vu_jax.layers.blocks.frames_rnn import Cell, FramesRNN
 from vu_jax.layers.blocks.time_pool import Pool
 from vu_jax.layers.precision import Dtype
 
-State = dict[str, Any]
+State = dict[str, Any]  # of `FramesRNN`
 TINY = {"stages": ((4, 2), (8, 2)), "features": 8, "layers": 2}
 PRESETS: dict[str, dict[str, Any]] = {
   "lrcn": {"frame": "inception", "cell": "lstm", "features": 256, "layers": 1, "pool": "mean", "dropout": 0.9},
@@ -26,8 +25,8 @@ class Model(nn.Module):
 
     video (B T H W 3) --CNN--> (B T h w C) --mean--> (B T C) --RNN--> tokens (B T 1 1 D) --pool--> pooled (B D)
 
-  What the CNN pools away, the recurrence never sees: with `input` "frames" it tells apart what changes between frames
-  in the whole picture, and no motion smaller than that; "differences" and "both" let the CNN see motion itself.
+  What the CNN pools away, the recurrence never sees: of frames alone it tells apart what changes in the whole picture,
+  and no motion smaller than that; differences of frames (`Net.seen`) let the CNN see motion itself.
 
   Sources: Donahue et al. 2015, "Long-term Recurrent Convolutional Networks" (LRCN), section 4.1; Ng et al. 2015,
   "Beyond Short Snippets", section 3.2.
@@ -38,8 +37,6 @@ class Model(nn.Module):
   Fields:
     frame: the CNN, see `FrameFeatures`.
     stages: of the CNN "small": (channels, spatial stride) of each convolution.
-    input: "frames", their "differences" to the frame before (zero at the first), or "both" as 2 C channels; the last
-      two need T >= 2.
     cell: "rnn", "lstm" or "gru".
     features: units of each recurrent layer, per direction.
     layers: recurrent layers.
@@ -53,7 +50,6 @@ class Model(nn.Module):
 
   frame: Frame = "small"
   stages: tuple[tuple[Count, Count], ...] = ((16, 2), (32, 2), (64, 2))
-  input: Seen = "frames"
   cell: Cell = "lstm"
   features: Count = 64
   layers: Count = 1
@@ -70,9 +66,7 @@ class Model(nn.Module):
     self.rnn = self._rnn()
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
-    check_seen("cnn_rnn", self.input, video.shape[1])
-    start = {"last_frame": None, "rnn": self._rnn().zero_state(video.shape[0])}
-    return self._run(start, video, train)[1]
+    return self._run(self._rnn().zero_state(video.shape[0]), video, train)[1]
 
   def stream(
     self, state: State, video: Float[Array, "B T H W C"], *, train: bool = False
@@ -93,12 +87,11 @@ class Model(nn.Module):
     """The state before the first frame; the size of the frames does not matter."""
     del height, width
     self._check_streams()
-    return {"last_frame": None, "rnn": self._rnn().zero_state(batch)}
+    return self._rnn().zero_state(batch)
 
   def _run(self, state: State, video: Array, train: bool) -> tuple[State, dict[str, Array]]:
-    x, last_frame = seen(self.input, video, state["last_frame"])
-    out, rnn = self.rnn(self.frames(x, train=train), state["rnn"], train=train)
-    return {"last_frame": last_frame, "rnn": rnn}, out
+    out, state = self.rnn(self.frames(video, train=train), state, train=train)
+    return state, out
 
   @nn.nowrap
   def _check_streams(self) -> None:

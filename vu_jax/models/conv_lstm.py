@@ -6,7 +6,6 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count
-from vu_jax.layers.blocks.frame_change import Seen, check_seen
 from vu_jax.layers.blocks.recurrent_maps import ConvCell, Fuse, RecurrentMaps
 from vu_jax.layers.blocks.time_pool import Pool, TimePool
 from vu_jax.layers.precision import Dtype
@@ -31,8 +30,6 @@ class Model(nn.Module):
     hidden: channels of each recurrent layer.
     neck: channels of each stride-2 convolution behind them; it sees how motions lie to each other in the frame.
     kernel: side of the recurrent kernels [positions].
-    input: "frames", their "differences" to the frame before (zero at the first), or "both" as 2 C channels; differences
-      show motion at once, where recurrence must first learn to, and hide still backgrounds. They need T >= 2.
     pool: `pooled` is the "mean" of tokens over time, that of the "last" frame only, or weighted by "attention".
     cell: "lstm" (ConvLSTM) or "gru" (ConvGRU).
     fuse: the neck reads the "last" recurrent layer, or "all" of them on the last one's grid.
@@ -44,7 +41,6 @@ class Model(nn.Module):
   hidden: tuple[Count, ...] = (16, 32)
   neck: tuple[Count, ...] = (64,)
   kernel: Count = 3
-  input: Seen = "frames"
   pool: Pool = "mean"
   cell: ConvCell = "lstm"
   fuse: Fuse = "last"
@@ -57,8 +53,7 @@ class Model(nn.Module):
     self.over_time = self._over_time()
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
-    batch, steps, height, width, _ = video.shape
-    check_seen("conv_lstm", self.input, steps)
+    batch, _, height, width, _ = video.shape
     return self.stream(self.initial_state(batch, height, width), video, train=train)[1]
 
   def stream(
@@ -86,7 +81,7 @@ class Model(nn.Module):
   @nn.nowrap
   def _maps(self) -> RecurrentMaps:
     shape = (self.stem, self.hidden, self.neck, self.kernel)
-    return RecurrentMaps(*shape, self.input, self.cell, self.fuse, self.remat, self.dtype, parent=None)
+    return RecurrentMaps(*shape, self.cell, self.fuse, self.remat, self.dtype, parent=None)
 
   @nn.nowrap
   def _over_time(self) -> TimePool:

@@ -6,7 +6,6 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.blocks.frame_change import Seen, check_seen
 from vu_jax.layers.blocks.frames_rnn import Cell, FramesRNN
 from vu_jax.layers.blocks.recurrent_maps import ConvCell, Fuse, RecurrentMaps
 from vu_jax.layers.blocks.time_pool import Pool
@@ -30,7 +29,6 @@ class Model(nn.Module):
 
   Fields:
     stem, hidden, neck, kernel: as in `conv_lstm`.
-    input: "frames", their "differences" to the frame before, or "both"; the last two need T >= 2.
     conv_cell: of the recurrence on maps: "lstm" or "gru".
     fuse: the neck reads the "last" layer on maps, or "all" of them on the last one's grid.
     cell: of the recurrence on vectors: "rnn", "lstm" or "gru".
@@ -46,7 +44,6 @@ class Model(nn.Module):
   hidden: tuple[Count, ...] = (16, 32)
   neck: tuple[Count, ...] = (64,)
   kernel: Count = 3
-  input: Seen = "frames"
   conv_cell: ConvCell = "lstm"
   fuse: Fuse = "last"
   cell: Cell = "lstm"
@@ -62,8 +59,7 @@ class Model(nn.Module):
     self.rnn = self._rnn()
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
-    batch, steps, height, width, _ = video.shape
-    check_seen("conv_lstm_rnn", self.input, steps)
+    batch, _, height, width, _ = video.shape
     return self.stream(self.initial_state(batch, height, width), video, train=train)[1]
 
   def stream(
@@ -86,7 +82,7 @@ class Model(nn.Module):
   @nn.nowrap
   def _maps(self) -> RecurrentMaps:
     shape = (self.stem, self.hidden, self.neck, self.kernel)
-    return RecurrentMaps(*shape, self.input, self.conv_cell, self.fuse, self.remat, self.dtype, parent=None)
+    return RecurrentMaps(*shape, self.conv_cell, self.fuse, self.remat, self.dtype, parent=None)
 
   @nn.nowrap
   def _rnn(self) -> FramesRNN:

@@ -7,7 +7,6 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
 from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
 from vu_jax.layers.blocks.time_pool import Pool, TimePool
 from vu_jax.layers.drop import Dropout
@@ -39,8 +38,6 @@ class Model(nn.Module):
   Fields:
     frame: the CNN, see `FrameFeatures`.
     stages: of the CNN "small": (channels, spatial stride) of each convolution.
-    input: "frames", their "differences" to the frame before (zero at the first), or "both" as 2 C channels; the last
-      two need T >= 2.
     features: units of each LSTM.
     attention: width of the layer that scores positions.
     layers: LSTMs; the first attends.
@@ -53,7 +50,6 @@ class Model(nn.Module):
 
   frame: Frame = "small"
   stages: tuple[tuple[Count, Count], ...] = ((16, 2), (32, 2), (64, 1))
-  input: Seen = "frames"
   features: Count = 64
   attention: Count = 64
   layers: Count = 1
@@ -72,8 +68,7 @@ class Model(nn.Module):
     self.drop = Dropout(self.dropout)
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
-    batch, steps, height, width, _ = video.shape
-    check_seen("st_lstm", self.input, steps)
+    batch, _, height, width, _ = video.shape
     return self.stream(self.initial_state(batch, height, width), video, train=train)[1]
 
   def stream(
@@ -85,15 +80,14 @@ class Model(nn.Module):
       The state after the last frame, and the outputs: `tokens` and `attention` of these frames, `pooled` of all frames
       so far.
     """
-    x, last_frame = seen(self.input, video, state["last_frame"])
-    maps = self.drop(self.frames(x, train=train), deterministic=not train)
+    maps = self.drop(self.frames(video, train=train), deterministic=not train)
     x, look, attention = self.look(maps, state["look"])
     above = state["above"]
     if self.above is not None:
       x, above = self.above(self.drop(x, deterministic=not train), above, train=train)
     tokens = rearrange(x, "b t d -> b t 1 1 d")
     pooled, pool = self.over_time(tokens, state["pool"])
-    state = {"last_frame": last_frame, "look": look, "above": above, "pool": pool}
+    state = {"look": look, "above": above, "pool": pool}
     return state, {"tokens": tokens, "pooled": pooled, "attention": attention}
 
   @nn.nowrap
@@ -101,7 +95,6 @@ class Model(nn.Module):
     """The state before the first frame; the size of the frames does not matter."""
     del height, width
     return {
-      "last_frame": None,
       "look": self._look().zero_state(batch),
       "above": self._above().zero_state(batch) if self.layers > 1 else (),
       "pool": self._over_time().zero_state(batch, self.features + (self._frames().width if self.layers == 1 else 0)),

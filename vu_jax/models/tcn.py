@@ -7,7 +7,6 @@ from einops import reduce
 from jaxtyping import Array, Float
 
 from vu_jax.glossary import Count, Fraction
-from vu_jax.layers.blocks.frame_change import Seen, check_seen, seen
 from vu_jax.layers.blocks.frame_features import Frame, FrameFeatures
 from vu_jax.layers.blocks.time_pool import Pool, TimePool
 from vu_jax.layers.convolution.causal import CausalBlock, CausalNorm, receptive_field
@@ -34,8 +33,6 @@ class Model(nn.Module):
   Fields:
     frame: the CNN, see `FrameFeatures`.
     stages: of the CNN "small": (channels, spatial stride) of each convolution.
-    input: "frames", their "differences" to the frame before (zero at the first), or "both" as 2 C channels; the last
-      two need T >= 2, and let a token see one frame more.
     channels: of each block; the dilation doubles from block to block. The last is D.
     kernel: frames of each convolution.
     norm: "weight" (of the kernels, as in the paper) or "layer" (of the channels at each frame).
@@ -48,7 +45,6 @@ class Model(nn.Module):
 
   frame: Frame = "small"
   stages: tuple[tuple[Count, Count], ...] = ((16, 2), (32, 2), (64, 2))
-  input: Seen = "frames"
   channels: tuple[Count, ...] = (64, 64, 64)
   kernel: Count = 3
   norm: CausalNorm = "weight"
@@ -65,8 +61,7 @@ class Model(nn.Module):
     self.over_time = self._over_time()
 
   def __call__(self, video: Float[Array, "B T H W C"], *, train: bool) -> dict[str, Array]:
-    batch, steps, height, width, _ = video.shape
-    check_seen("tcn", self.input, steps)
+    batch, _, height, width, _ = video.shape
     return self.stream(self.initial_state(batch, height, width), video, train=train)[1]
 
   def stream(
@@ -77,14 +72,13 @@ class Model(nn.Module):
     Returns:
       The state after the last frame, and the outputs: `tokens` of these frames, `pooled` of all frames so far.
     """
-    x, last_frame = seen(self.input, video, state["last_frame"])
-    x = reduce(self.frames(x, train=train), "b t h w c -> b t 1 1 c", "mean")
+    x = reduce(self.frames(video, train=train), "b t h w c -> b t 1 1 c", "mean")
     pasts = []
     for block, past in zip(self.blocks, state["pasts"], strict=True):
       x, past = block(x, past, train=train)
       pasts.append(past)
     pooled, pool = self.over_time(x, state["pool"])
-    return {"last_frame": last_frame, "pasts": tuple(pasts), "pool": pool}, {"tokens": x, "pooled": pooled}
+    return {"pasts": tuple(pasts), "pool": pool}, {"tokens": x, "pooled": pooled}
 
   @nn.nowrap
   def initial_state(self, batch: int, height: int, width: int) -> State:
@@ -93,12 +87,12 @@ class Model(nn.Module):
     inputs = (self._frames().width, *self.channels[:-1])
     pasts = [block.zero_pasts(batch, 1, 1, c) for block, c in zip(self._blocks(), inputs, strict=True)]
     pool = self._over_time().zero_state(batch, self.channels[-1])
-    return {"last_frame": None, "pasts": tuple(pasts), "pool": pool}
+    return {"pasts": tuple(pasts), "pool": pool}
 
   @property
   def receptive_field(self) -> int:
     """Frames that a token sees, its own included."""
-    return receptive_field(self.kernel, self._dilations()) + (self.input != "frames")
+    return receptive_field(self.kernel, self._dilations())
 
   @nn.nowrap
   def _dilations(self) -> list[int]:

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from vu_jax.data.clips import Rng
 from vu_jax.data.video.picture import Size, resize
 from vu_jax.errors import UserError
-from vu_jax.glossary import Count, CountOrZero, Fraction, Positive
+from vu_jax.glossary import Count, CountOrZero, Fraction, Positive, Seen
 
 Video = UInt8[np.ndarray, "T H W 3"]
 
@@ -29,6 +29,7 @@ class Pixels:
     jitter, area_frac, aspect: their ranges; aspect is width / height.
     flip: mirror left and right with probability 1/2 in training; wrong for labels such as "left".
     mean, std: of the pixels as fractions of full scale, per channel.
+    seen: the network sees the "frames", their "differences" to the frame before, or "both"; see `vu_jax/net.py`.
   """
 
   short_side: CountOrZero = 0
@@ -40,6 +41,7 @@ class Pixels:
   flip: bool = False
   mean: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)
   std: tuple[Positive, Positive, Positive] = (0.25, 0.25, 0.25)
+  seen: Seen = "frames"
 
   def __post_init__(self) -> None:
     for name in ("jitter", "area_frac", "aspect"):

@@ -3,7 +3,7 @@
 residual.py, resnet_trunk.py             blocks and stages of residual networks; the ResNet on every frame
 inception.py                             Inception's blocks, in space, full 3-D or separable
 cnn.py                                   a small CNN on every frame
-frame_change.py, frame_features.py       what is seen of the frames; the CNN on each of them, by name
+frame_features.py                        the CNN on each frame, by name
 recurrent_maps.py, frames_rnn.py         recurrence on maps between CNNs; recurrence over the features of frames
 time_pool.py                             pooling over time that goes on from a state
 forecast.py                              Forecaster: a stack that predicts the next frame

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vu_jax.layers.blocks.cnn import FrameStage, FrameTrunk
-from vu_jax.layers.blocks.frame_change import Seen, seen
 from vu_jax.layers.convolution.pool import avg_pool
 from vu_jax.layers.precision import Dtype
 from vu_jax.layers.recurrence.recurrent import ConvGRU, ConvLSTM, Recurrent
 
 ConvCell: TypeAlias = Literal["lstm", "gru"]
 Fuse: TypeAlias = Literal["last", "all"]
-State = dict[str, Any]
+State = tuple[Any, ...]  # the carry of each recurrent layer
 
 
 class RecurrentMaps(nn.Module):
@@ -25,7 +24,6 @@ class RecurrentMaps(nn.Module):
     hidden: channels of each recurrent layer.
     neck: channels of each stride-2 convolution behind them; it sees how motions lie to each other in the frame.
     kernel: side of the recurrent kernels [positions].
-    input: what is seen of the frames, see `frame_change.Seen`.
     cell: "lstm" (ConvLSTM) or "gru" (ConvGRU).
     fuse: the neck reads the "last" recurrent layer, or "all" of them, averaged to the last one's grid and concatenated:
       fast and slow motions, fine and coarse, side by side.
@@ -37,7 +35,6 @@ class RecurrentMaps(nn.Module):
   hidden: tuple[int, ...]
   neck: tuple[int, ...]
   kernel: int = 3
-  input: Seen = "frames"
   cell: ConvCell = "lstm"
   fuse: Fuse = "last"
   remat: bool = False
@@ -51,18 +48,17 @@ class RecurrentMaps(nn.Module):
 
   def __call__(self, video: Float[Array, "B T H W C"], state: State) -> tuple[Float[Array, "B T h w D"], State]:
     """The maps of the next frames, and the state behind them."""
-    x, last_frame = seen(self.input, video, state["last_frame"])
-    x = self.trunk(x)
+    x = self.trunk(video)
     maps, carries = [], []
     for i, layer in enumerate(self.recurrent):
       x = self.down[i - 1](x) if i else x
-      x, carry = layer(x, state["carries"][i])
+      x, carry = layer(x, state[i])
       maps.append(x)
       carries.append(carry)
     x = fused(maps) if self.fuse == "all" else x
     for stage in self.ahead:
       x = stage(x)
-    return x, {"last_frame": last_frame, "carries": tuple(carries)}
+    return x, tuple(carries)
 
   @nn.nowrap
   def zero_state(self, batch: int, height: int, width: int) -> State:
@@ -72,7 +68,7 @@ class RecurrentMaps(nn.Module):
       for stride in [s for _, s in self.stem] if i == 0 else [2]:
         height, width = -(-height // stride), -(-width // stride)
       carries.append(self._layer(features).zero_state(batch, height, width))
-    return {"last_frame": None, "carries": tuple(carries)}
+    return tuple(carries)
 
   @property
   def width(self) -> int:
