@@ -3,6 +3,7 @@
 python -m experiments.benchmark ops [--json=FILE] [--only=PATTERN] [--dtype=float32,bfloat16] [--lowerings] [--list]
 python -m experiments.benchmark models [--json=FILE] [--only=PATTERN] [--dtype=float32,bfloat16] [--list]
 python -m experiments.benchmark loader [--json=FILE] [--only=PATTERN] [--list]
+python -m experiments.benchmark sweep [--videos=FOLDER] [--json=FILE] [--only=PATTERN] [--list]
 
 A suite is a module with `cases(options) -> list[Row]` and one line in `SUITES`.
 """
@@ -30,7 +31,7 @@ from experiments.cli import Arguments, console, run
 from vu_jax.build import nearest
 from vu_jax.errors import UserError
 
-SUITES = {name: f"experiments.benchmarks.{name}.suite" for name in ("ops", "models", "loader")}
+SUITES = {name: f"experiments.benchmarks.{name}.suite" for name in ("ops", "models", "loader", "sweep")}
 DTYPES = ("float32", "bfloat16")
 
 
@@ -74,6 +75,7 @@ def arguments() -> argparse.Namespace:
   parser.add_argument("--lowerings", action="store_true", help="measure every lowering, not only the chosen one")
   parser.add_argument("--without", default="", help="contenders to leave out; some calls of xla take a minute")
   parser.add_argument("--torch_compile", action="store_true", help="let torch compile, which takes long")
+  parser.add_argument("--videos", type=pathlib.Path, help="class folders of videos for the sweep (default: drawn ones)")
   parser.add_argument("--list", action="store_true", help="show the rows, measure nothing")
   args, _ = parser.read()
   if args.suite not in SUITES:
@@ -86,7 +88,7 @@ def arguments() -> argparse.Namespace:
   args.without = args.without.split(",") if args.without else []
   if not (0 < args.seconds < math.inf):
     raise UserError(f"--seconds={args.seconds:g}: must be above 0")
-  args.options = Options(dtypes, args.lowerings, args.torch_compile)
+  args.options = Options(dtypes, args.lowerings, args.torch_compile, args.videos)
   return args
 
 

@@ -1,6 +1,7 @@
 """How things are timed: contenders in turns, medians and spread."""
 
 import math
+import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,11 +53,13 @@ class Options:
     dtypes: that every row is measured in.
     lowerings: also measure every lowering that applies, not only the chosen one.
     torch_compile: also give torch its compiler.
+    videos: folder of class folders with the videos of a sweep; None = drawn ones.
   """
 
   dtypes: Sequence[str] = ("float32",)
   lowerings: bool = False
   torch_compile: bool = False
+  videos: pathlib.Path | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ A state of a population is a `TrainState` of which every array has a leading mem
 `train_step`, with its own numbers, which are arguments of the compiled program and not part of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 
 from vu_jax.glossary import Count, CountOrZero, Fraction
-from vu_jax.train.mesh import AXES, parted, replicated, split
+from vu_jax.train.member_axis import Given, Lowering, MemberAxis, Over, Values, default_lowering, over_members
+from vu_jax.train.mesh import parted, replicated, split
 from vu_jax.train.step import Alter, Batch, Steps, TrainState, eval_step, init_state, train_step
-
-Values: TypeAlias = Mapping[str, Any]  # name of a hyperparameter -> one number, or those of all members (P,)
-Lowering: TypeAlias = Literal["unroll", "vmap", "map"]
-Over: TypeAlias = Literal["members", "clips"]
-
-# Backend -> how the member axis is computed. "unroll" writes the members out, one after the other; "vmap" computes them
-# at once, for which convolutions with kernels of their own become grouped ones; "map" loops over them, compiles one
-# member whatever their number, and has the memory of one.
-# One step of 4 members of 8 clips, 2 cores under load [ms]:
-#                                  alone, in turn   unroll   vmap    map   first call [s]
-#   conv_lstm, 4x24x24                        157      151    368   1625   39, 32, 42
-#   vivit, width 64, 4x32x32                   45       47     45     60   35, 14, 14
-#   frame_cnn, 4x16x16                         34       24     17     56   19, 10, 7
-# Elsewhere nothing is measured yet; written out, members never take longer than alone.
-LOWERING: Mapping[str, Lowering] = {"cpu": "unroll"}
-ELSEWHERE: Lowering = "unroll"
 
 
 class Trial(NamedTuple):
@@ -44,27 +29,6 @@ class Trial(NamedTuple):
   tx: Any
   alter: Alter | None = None
   ema_decay: Fraction = 0.0
-
-
-@dataclass(frozen=True)
-class Given:
-  """A jitted, lowered or compiled function of (values, state, batch), with its values."""
-
-  function: Any
-  values: Values
-
-  def __call__(self, state: TrainState, batch: Batch) -> Any:
-    return self.function(self.values, state, batch)
-
-  def lower(self, state: TrainState, batch: Batch) -> "Given":
-    return Given(self.function.lower(self.values, state, batch), self.values)
-
-  def compile(self) -> "Given":
-    return Given(self.function.compile(), self.values)
-
-  def memory_analysis(self) -> Any:
-    """Of a compiled one."""
-    return self.function.memory_analysis()
 
 
 @dataclass(frozen=True)
@@ -135,10 +99,10 @@ def compile_population(
     over: what the devices share out. "members": each has some of them, with all clips, and no exchange of gradients;
       "clips": each has a share of the clips, with all members. When left out, members if they divide.
   """
-  lowering = lowering or LOWERING.get(jax.default_backend(), ELSEWHERE)
+  lowering = lowering or default_lowering()
   over = over or ("clips" if size % mesh.size or mesh.shape["fsdp"] > 1 else "members")
   first = make({k: np.asarray(v)[0].item() for k, v in values.items()})
-  whole, clips = replicated(mesh), split(mesh)
+  whole = replicated(mesh)
 
   def start(seeds: Array) -> TrainState:
     zeros = {k: jnp.zeros(s.shape, s.dtype) for k, s in batch.items()}
@@ -158,38 +122,18 @@ def compile_population(
 
   shapes = jax.eval_shape(start, jax.ShapeDtypeStruct((size,), jnp.uint32))
   places = members_shardings(mesh, shapes, shard_min_size, over)
-  all_train, all_evaluate = (on_devices(over_members(f, lowering), mesh, over) for f in (train, evaluate))
   jitted = jax.jit(start, out_shardings=places)
+  axis = MemberAxis(size, lowering, over, mesh, places)
   return Population(
     size=size,
     names=frozenset(values),
     init=lambda seeds: jitted(np.array(seeds, np.int64).astype(np.uint32)),
-    train=jax.jit(all_train, in_shardings=(whole, places, clips), out_shardings=(places, whole), donate_argnums=1),
-    evaluate=jax.jit(all_evaluate, in_shardings=(whole, places, clips), out_shardings=(whole, whole)),
+    train=over_members(train, axis, updates=True),
+    evaluate=over_members(evaluate, axis, updates=False),
     shapes=jax.tree.map(lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places),
     lowering=lowering,
     over=over,
   )
-
-
-def over_members(one: Callable[..., Any], lowering: Lowering) -> Callable[..., Any]:
-  """(values, state, batch) of one member -> the same of all: axis 0 of values, state and results is P."""
-  if lowering == "vmap":
-    return jax.vmap(one, in_axes=(0, 0, None))
-
-  def row(values: Values, state: TrainState, batch: Batch) -> Any:
-    scan = partial(jax.lax.scan, unroll=lowering == "unroll")
-    return scan(lambda _, member: (None, one(*member, batch)), None, (dict(values), state))[1]
-
-  return row
-
-
-def on_devices(function: Callable[..., Any], mesh: Mesh, over: Over) -> Callable[..., Any]:
-  """Each device computes its members, from all clips; or its clips, for all members."""
-  if over == "clips" or mesh.size == 1:
-    return function
-  rows, whole = PartitionSpec(AXES), PartitionSpec()
-  return jax.shard_map(function, mesh=mesh, in_specs=(rows, rows, whole), out_specs=(rows, rows), check_vma=False)
 
 
 def members_shardings(mesh: Mesh, shapes: TrainState, min_size: CountOrZero, over: Over) -> Any:

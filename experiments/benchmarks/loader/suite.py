@@ -4,8 +4,6 @@ All use one core, and all read the same frames and the same windows. A row's tim
 is FFmpeg's bare decoding of the source files.
 """
 
-import functools
-import pathlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -15,10 +13,7 @@ import numpy as np
 from experiments.benchmarks.loader import videos
 from experiments.benchmarks.loader.readers import Reader, Wanted, decode_only, readers
 from experiments.benchmarks.timing import Contender, Options, Row
-from vu_jax.data.builders.video_folder import Options as Folder
 from vu_jax.data.clips import Clip, frame_numbers
-from vu_jax.data.prepare import prepare
-from vu_jax.data.source import PreparedSource
 from vu_jax.data.video.decode import decode_frames
 from vu_jax.data.video.stores import Store, decode_clip
 from vu_jax.data.video.view import Pixels, choose_view
@@ -64,7 +59,7 @@ def contenders(store: Store, clip: Clip) -> Mapping[str, Callable[[], Contender]
 
 def ours(store: Store, clip: Clip) -> Contender:
   """Record, frames and window of each clip, as the loader reads them."""
-  source = prepared(store)
+  source = videos.prepared(store, videos.folder())
   places = {source[i]["id"]: i for i in range(len(source))}
   wanted = wanted_clips(clip)
 
@@ -86,14 +81,6 @@ def bare(clip: Clip) -> Contender:
   found = _contender(decode_only, wanted, "")
   read = [decode_frames(one.path, one.frames, one.view) for one in wanted]
   return Contender(found.start, found.wait, lambda _: _colours(read))
-
-
-@functools.cache
-def prepared(store: Store) -> PreparedSource:
-  """The videos in a store; a part of the program's temporary folder."""
-  root = videos.folder()
-  options = Folder(root=str(root), store=store, short_side=PIXELS.short_side, test_frac=0.0)
-  return PreparedSource(prepare("video_folder", options, pathlib.Path(f"{root}_{store}")), "train")
 
 
 def wanted_clips(clip: Clip) -> list[Wanted]:

@@ -9,6 +9,11 @@ import av
 import cv2
 import numpy as np
 
+from vu_jax.data.builders.video_folder import Options as Folder
+from vu_jax.data.prepare import prepare
+from vu_jax.data.source import PreparedSource
+from vu_jax.data.video.stores import Store
+
 SIZES = ((240, 320), (256, 340))  # (height, width) [px]
 FRAMES = (110, 150, 190, 230)
 FPS = 25
@@ -25,6 +30,18 @@ def folder() -> pathlib.Path:
     path.parent.mkdir(exist_ok=True)
     write(path, draw(np.random.default_rng(number), count, size))
   return root
+
+
+@functools.cache
+def prepared(store: Store, root: pathlib.Path) -> PreparedSource:
+  """The videos below `root` in a store; gone with the program."""
+  options = Folder(root=str(root), store=store, short_side=128, test_frac=0.0)
+  return PreparedSource(prepare("video_folder", options, pathlib.Path(_stores().name)), "train")
+
+
+@functools.cache
+def _stores() -> tempfile.TemporaryDirectory:
+  return tempfile.TemporaryDirectory(prefix="loader_benchmark_stores_")
 
 
 @functools.cache

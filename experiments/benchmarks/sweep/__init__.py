@@ -1,0 +1,4 @@
+"""The suite "sweep".
+
+suite.py    the rows: many trials as one population, and one after the other
+"""
