@@ -1,76 +1,17 @@
-"""Draws the figures of the report: plain numbers in, one inline SVG out."""
+"""Draws what a classifier got right and wrong: counts in, one inline SVG out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from vu_jax.report.statistics import CalibrationBin, smooth, wilson_interval
+from vu_jax.report.statistics import CalibrationBin, wilson_interval
 from vu_jax.report.svg import COLOUR, draw
 
-Split = Literal["train", "validation", "test"]
-Unit = Literal["", "percent", "log"]
-_MOST_POINTS = 600  # more cannot be told apart on a page
 _RIGHT_RGB, _WRONG_RGB = (58, 126, 200), (216, 86, 60)  # legible on white and on near-black
-
-
-@dataclass(frozen=True)
-class Curve:
-  """One logged number over steps; a noisy one is drawn smoothed, over itself. `spread`: low and high ends."""
-
-  split: Split
-  steps: Float[np.ndarray, " n"]
-  values: Float[np.ndarray, " n"]
-  noisy: bool = False
-  spread: Float[np.ndarray, "n 2"] | None = None
-
-
-def curves_figure(
-  name: str,
-  title: str,
-  curves: Sequence[Curve],
-  *,
-  unit: Unit = "",
-  reference: float | None = None,
-  small: bool = False,
-) -> str:
-  """Curves over steps. `reference` is a dotted level such as chance; "percent" shows fractions as percent."""
-
-  def paint(figure: Figure) -> None:
-    axes = figure.add_axes((0.15, 0.13, 0.82, 0.83) if small else (0.105, 0.09, 0.875, 0.88))
-    for curve in curves:
-      _paint_curve(axes, curve)
-    if reference is not None:
-      axes.axhline(reference, color=COLOUR["muted"], linewidth=1, linestyle=(0, (2, 3)))
-    if unit == "log":
-      axes.set_yscale("log")
-      axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-      axes.yaxis.set_major_locator(MaxNLocator(4 if small else 5))
-    if unit == "percent":
-      axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-      axes.set_ylim(bottom=0)
-    else:
-      axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(float(value))))
-    axes.xaxis.set_major_locator(MaxNLocator(4 if small else 6, integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.margins(x=0.01)
-
-  width, height = (260.0, 160.0) if small else (410.0, 250.0)
-  return draw(paint, name, f"{title} over training steps", width, height)
-
-
-def tick_text(value: float) -> str:
-  """Shortest common notation: 0.5 and 250, but 3e-4 where 0.0003 would need counting zeros."""
-  if value == 0 or 0.01 <= abs(value) < 10_000:
-    return f"{value:g}"
-  mantissa, exponent = f"{value:.6e}".split("e")
-  return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def confusion_figure(confusion: Int[np.ndarray, "Y Y"], labels: Sequence[str]) -> str:
@@ -83,13 +24,14 @@ def confusion_figure(confusion: Int[np.ndarray, "Y Y"], labels: Sequence[str]) -
   font = min(11.0, 0.78 * cell)
   named = cell >= 7.5
   names = [label if len(label) <= 26 else label[:25] + "…" for label in labels]
-  margin = 24 + (font * 0.58 * max(map(len, names)) if named else 0)
+  margin = 10 + (font * 0.58 * max(map(len, names)) if named else 0)
   side = cell * num_classes
   width, height = margin + side + 8, side + margin + 8
 
   def paint(figure: Figure) -> None:
     axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
     axes.imshow(confusion_colours(confusion), interpolation="none", aspect="auto")
+    axes.axvspan(-0.5, num_classes - 0.5, color=COLOUR["soft"], zorder=-1)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     for edge in np.arange(num_classes + 1) - 0.5 if cell >= 7.5 else ():
@@ -97,8 +39,6 @@ def confusion_figure(confusion: Int[np.ndarray, "Y Y"], labels: Sequence[str]) -
       axes.axvline(edge, color=COLOUR["card"], linewidth=min(2, cell / 12))
     axes.set_xticks(range(num_classes) if named else [], names if named else [], rotation=90, fontsize=font)
     axes.set_yticks(range(num_classes) if named else [], names if named else [], fontsize=font)
-    axes.set_xlabel("predicted class", loc="left")
-    axes.set_ylabel("true class", loc="top")
     if num_classes <= 25:
       _paint_counts(axes, confusion, min(12.0, cell * 0.34))
 
@@ -154,22 +94,6 @@ def calibration_figure(bins: Sequence[CalibrationBin]) -> str:
     figure.align_ylabels()
 
   return draw(paint, "calibration", "Reliability diagram and histogram of confidence", 400.0, 350.0)
-
-
-def _paint_curve(axes: Axes, curve: Curve) -> None:
-  colour = COLOUR[curve.split]
-  stride = max(1, len(curve.steps) // _MOST_POINTS)
-  shown = slice(None, None, stride)
-  if not curve.noisy:
-    if curve.spread is not None:
-      axes.vlines(curve.steps, curve.spread[:, 0], curve.spread[:, 1], color=colour, linewidth=1.2, alpha=0.5)
-    marker = "o" if len(curve.steps) <= 60 else ""
-    axes.plot(curve.steps[shown], curve.values[shown], color=colour, linewidth=1.8, marker=marker, markersize=4)
-    return
-  smoothed = smooth(curve.values, len(curve.values) // 40)
-  if smoothed is not curve.values:
-    axes.plot(curve.steps[shown], curve.values[shown], color=colour, linewidth=1, alpha=0.28)
-  axes.plot(curve.steps[shown], smoothed[shown], color=colour, linewidth=1.8)
 
 
 def _paint_counts(axes: Axes, confusion: Int[np.ndarray, "Y Y"], size: float) -> None:

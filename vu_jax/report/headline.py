@@ -96,6 +96,11 @@ def summary_table(run_dir: pathlib.Path) -> Table:
   return table
 
 
+def is_fraction(key: str) -> bool:
+  """Whether a metric is a share, 0..1, which is shown as percent."""
+  return key in _FRACTIONS
+
+
 def metric_name(key: str) -> str:
   return _METRIC_NAMES.get(key) or key.replace("_", " ").capitalize()
 

@@ -4,10 +4,9 @@ import json
 import pathlib
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from vu_jax.report import headline, sections
+from vu_jax.report import headline, html, sections
 from vu_jax.report.records import Run, load_run
 
 
@@ -19,24 +18,13 @@ def write_report(run_dir: pathlib.Path) -> pathlib.Path:
   Raises:
     UserError: run_dir holds no records, or a damaged one.
   """
-  page = render(load_run(run_dir))
-  target, unfinished = run_dir / "report.html", run_dir / "report.html.tmp"
-  unfinished.write_text(page, encoding="utf-8")
-  unfinished.replace(target)  # whoever has the page open never sees half of one
-  return target
+  return html.write_page(run_dir / "report.html", render(load_run(run_dir)))
 
 
 def render(run: Run) -> str:
   """The page of a run, as HTML text."""
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters.update(percent=headline.percent, interval=headline.interval)
-  return environment.get_template("page.html.jinja").render(
+  values = dict(
+    title=run.name,
     run=run,
     subject=_subject(run),
     notices=notices(run),
@@ -50,6 +38,7 @@ def render(run: Run) -> str:
     settings=_by_part(run.config),
     provenance=_provenance(run),
   )
+  return html.page("run", values)
 
 
 def notices(run: Run) -> list[str]:

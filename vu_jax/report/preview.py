@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
-import jinja2
 import numpy as np
 from jaxtyping import UInt8
 
 from vu_jax.errors import UserError
+from vu_jax.report import html
 
 _QUALITY = 88
 _SHOWN_PX = 168  # width of a clip on the page
@@ -57,23 +57,17 @@ def write_preview(target: pathlib.Path, title: str, settings: Sequence[tuple[str
 
 def render(title: str, settings: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
   """The page as HTML text; frames are JPEG strips that the page's style runs through in a loop."""
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters["strip"] = strip
   frames, height, width, _ = rows[0].clips[0].video.shape
-  return environment.get_template("preview.html.jinja").render(
+  values = dict(
     title=title,
     settings=settings,
     rows=rows,
+    strip=strip,
     frames=frames,
     width_px=_SHOWN_PX,
     height_px=round(_SHOWN_PX * height / width),
   )
+  return html.page("preview", values)
 
 
 def strip(video: UInt8[np.ndarray, "T H W 3"]) -> str:

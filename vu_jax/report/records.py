@@ -4,13 +4,14 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vu_jax.errors import UserError
 
+Rows: TypeAlias = tuple[dict[str, Any], ...]
 FINAL_SPLITS = ("test", "validation")
 
 
@@ -54,7 +55,7 @@ class Run:
 
   directory: pathlib.Path
   config: dict[str, Any]
-  rows: tuple[dict[str, Any], ...]  # of metrics.jsonl, by step, each (split, step) once
+  rows: Rows  # of metrics.jsonl, by step, each (split, step) once
   result: dict[str, Any]
   evaluation: Evaluation | None
   confusion: Int[np.ndarray, "Y Y"] | None  # clips; row = true class, column = predicted class
@@ -79,9 +80,7 @@ class Run:
 
   def series(self, split: str, key: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Steps and values of one logged number, in the order of steps; values may be NaN."""
-    pairs = [(row["step"], row[key]) for row in self.rows if row["split"] == split and _is_number(row.get(key))]
-    steps, values = np.array(pairs, np.float64).reshape(-1, 2).T
-    return steps, values
+    return series(self.rows, split, key)
 
 
 def load_run(run_dir: pathlib.Path) -> Run:
@@ -109,7 +108,7 @@ def load_run(run_dir: pathlib.Path) -> Run:
   )
 
 
-def read_rows(path: pathlib.Path) -> tuple[dict[str, Any], ...]:
+def read_rows(path: pathlib.Path) -> Rows:
   """Reads metrics.jsonl in the order of steps; of lines with the same split and step the later one counts.
 
   A step repeats when a run resumes from a checkpoint older than its last line. A line that was torn when the
@@ -121,6 +120,13 @@ def read_rows(path: pathlib.Path) -> tuple[dict[str, Any], ...]:
     if isinstance(row.get("split"), str) and _is_number(row.get("step"))
   }
   return tuple(sorted(newest.values(), key=lambda row: row["step"]))
+
+
+def series(rows: Rows, split: str, key: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+  """Steps and values of one logged number, in the order of the rows; values may be NaN."""
+  pairs = [(row["step"], row[key]) for row in rows if row["split"] == split and _is_number(row.get(key))]
+  steps, values = np.array(pairs, np.float64).reshape(-1, 2).T
+  return steps, values
 
 
 def read_predictions(path: pathlib.Path) -> Predictions | None:

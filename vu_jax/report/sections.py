@@ -9,7 +9,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from vu_jax.report import figures, statistics
-from vu_jax.report.figures import Unit
+from vu_jax.report.curves import Curve, Panel, Unit, log_if_wide, panel
 from vu_jax.report.records import Example, Run
 
 _IMAGE_TYPES = {".webp": "image/webp", ".gif": "image/gif", ".png": "image/png", ".jpg": "image/jpeg"}
@@ -17,22 +17,16 @@ _MOST_PAIRS, _MOST_CARDS, _GUESSES = 12, 12, 3
 
 
 @dataclass(frozen=True)
-class Panel:
-  """One figure of training with its title and the splits that its legend names."""
-
-  title: str
-  svg: Markup
-  splits: tuple[str, ...]
-  note: str
-
-
-@dataclass(frozen=True)
 class Confusions:
-  """The confusion matrix, the most frequent mistakes and all classes, those of lowest recall first."""
+  """The confusion matrix, the most frequent mistakes and all classes, those of lowest recall first.
+
+  `floor`: where the scale of recall starts, a fraction, so that the differences of a good model can be seen.
+  """
 
   svg: Markup
   pairs: list[statistics.Confusion]
   classes: list[statistics.ClassScore]
+  floor: float
   wide: bool  # too many classes to stand beside a table
 
 
@@ -58,11 +52,10 @@ class Card:
 def main_panels(run: Run) -> list[Panel]:
   """Loss and accuracy of all splits; the loss is logarithmic where it spans more than a factor of 30."""
   loss, classes = _curves(run, "loss"), len(run.result.get("labels") or [])
-  finite = np.concatenate([curve.values[np.isfinite(curve.values)] for curve in loss] or [np.ones(1)])
-  wide = finite.size > 0 and finite.min() > 0 and finite.max() > 30 * finite.min()
+  unit = log_if_wide(loss)
   return [
-    *_panel("loss", "Loss", loss, note="logarithmic" if wide else "", unit="log" if wide else ""),
-    *_panel(
+    *panel("loss", "Loss", loss, note="logarithmic" if unit else "", unit=unit),
+    *panel(
       "accuracy",
       "Top-1 accuracy",
       _curves(run, "top1"),
@@ -84,7 +77,7 @@ def small_panels(run: Run) -> list[Panel]:
   panels = []
   for key, title, noisy, unit in shown:
     steps, values = run.series("train", key)
-    panels += _panel(key, title, [figures.Curve("train", steps, values, noisy)], unit=unit, small=True)
+    panels += panel(key, title, [Curve("train", steps, values, noisy)], unit=unit, small=True)
   return panels
 
 
@@ -98,6 +91,7 @@ def confusions(run: Run) -> Confusions | None:
     svg=Markup(figures.confusion_figure(run.confusion, labels)),
     pairs=statistics.most_confused(run.confusion, _MOST_PAIRS),
     classes=sorted(scores, key=lambda one: (one.support == 0, one.recall, one.f1)),
+    floor=_floor([one.recall_interval[0] for one in scores if one.support]),
     wide=len(labels) > 14,
   )
 
@@ -129,27 +123,11 @@ def cards(run: Run, kind: str) -> list[Card]:
   ]
 
 
-def _panel(
-  name: str,
-  title: str,
-  curves: Sequence[figures.Curve],
-  *,
-  note: str = "",
-  unit: Unit = "",
-  reference: float | None = None,
-  small: bool = False,
-) -> list[Panel]:
-  if not any(len(curve.steps) > 1 for curve in curves):
-    return []
-  svg = figures.curves_figure(name, title, curves, unit=unit, reference=reference, small=small)
-  return [Panel(title, Markup(svg), tuple(curve.split for curve in curves), note)]
-
-
-def _curves(run: Run, key: str) -> list[figures.Curve]:
-  splits: tuple[figures.Split, ...] = ("train", "validation", "test")
+def _curves(run: Run, key: str) -> list[Curve]:
+  splits = ("train", "validation", "test")
   found = [(split, *run.series(split, key)) for split in splits]
   return [
-    figures.Curve(split, steps, values, split == "train", _spread(run, split, key))
+    Curve(split, steps, values, split == "train", _spread(run, split, key))
     for split, steps, values in found
     if len(steps)
   ]
@@ -161,6 +139,11 @@ def _spread(run: Run, split: str, key: str) -> Float[np.ndarray, "n 2"] | None:
     return None
   counts = [int(clips[step]) for step in steps]
   return np.array([statistics.wilson_interval(v * n, n) for v, n in zip(values, counts, strict=True)])
+
+
+def _floor(lows: Sequence[float]) -> float:
+  """The whole 10 % below all low ends, 0 at least and 90 % at most."""
+  return min(9, int(10 * min(lows, default=0.0))) / 10
 
 
 def _data_uri(example: Example) -> str:

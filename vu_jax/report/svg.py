@@ -12,6 +12,10 @@ from matplotlib.figure import Figure
 
 # Every colour of a figure is a role. It is drawn in a hex code that serves as a mark and written out as
 # var(--role, fallback), so that the style sheet decides, and dark mode needs no second figure.
+_SERIES_COLOURS = ("#2a6bb0", "#c2621c", "#2f8a57", "#7d46a8", "#b8406f", "#17879a", "#8a6d1a", "#6b6862")
+_RANK_COLOURS = ("#d8d2c4", "#b5c3cd", "#8cadcd", "#5d91c5", "#2f6fb4", "#123f86")
+SERIES = tuple(f"series{i}" for i in range(len(_SERIES_COLOURS)))
+RANKS = tuple(f"rank{i}" for i in range(len(_RANK_COLOURS)))
 _ROLES = {
   "ink": "#1d1c1a",
   "muted": "#6b6862",
@@ -22,6 +26,10 @@ _ROLES = {
   "test": "#7d46a8",
   "right": "#2a6bb0",
   "wrong": "#cc4a34",
+  "soft": "#f1efea",
+  # Things without an order, such as the variants of an ablation; and ranks, from the worst to the best.
+  **dict(zip(SERIES, _SERIES_COLOURS, strict=True)),
+  **dict(zip(RANKS, _RANK_COLOURS, strict=True)),
 }
 COLOUR = {role: f"#01{index:02x}fe" for index, role in enumerate(_ROLES)}
 _OF_MARK = {COLOUR[role]: f"var(--{role}, {fallback})" for role, fallback in _ROLES.items()}
