@@ -14,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common
+from vu_jax.search import Space, integers, log_uniform, uniform
 
 STAGES = ((8, 2), (16, 1), (64, 1), (96, 2), (64, 2))  # of a CNN without recurrence
 
@@ -38,6 +39,16 @@ def get_config() -> ConfigDict:
   return c
 
 
+def get_sweep() -> Space:
+  """What experiments/sweep.py tries: numbers only, so that all trials are members of one population."""
+  return {
+    "optim.lr_peak": log_uniform(5e-4, 1e-2),
+    "optim.weight_decay": log_uniform(1e-5, 1e-1),
+    "optim.warmup_steps": integers(10, 200),
+    "task.label_smoothing": uniform(0.0, 0.2),
+  }
+
+
 def get_ablations() -> dict[str, dict[str, Any]]:
   """What is taken away or exchanged; python -m experiments.ablate --config=configs/motion_convlstm.py --seeds=3."""
   return {
@@ -48,4 +59,6 @@ def get_ablations() -> dict[str, dict[str, Any]]:
     "frames without differences": {"pixels.seen": "frames"},
     "one layer": {"model.hidden": (32,)},
     "GRU": {"model.cell": "gru"},
+    # The only augmentation there is: where in its video a clip starts. Mirroring would change labels.
+    "no augmentation": {"clip.start": "centre"},
   }

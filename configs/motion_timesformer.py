@@ -10,6 +10,7 @@ of frames one by one. 99.5 % test top-1 (seed 0, 400 clips, 2026-11-21).
 from ml_collections import ConfigDict
 
 from configs import common
+from vu_jax.search import Space, choice, integers, log_uniform
 
 
 def get_config() -> ConfigDict:
@@ -26,3 +27,13 @@ def get_config() -> ConfigDict:
   c.train = common.run(steps=1500, eval_every_steps=500)
   c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
   return c
+
+
+def get_sweep() -> Space:
+  """What experiments/sweep.py tries: a schedule for each of two forms of attention."""
+  return {
+    "model.form": choice("divided", "space"),
+    "optim.lr_peak": log_uniform(2e-4, 5e-3),
+    "optim.weight_decay": log_uniform(1e-3, 0.3),
+    "optim.warmup_steps": integers(50, 400),
+  }

@@ -10,6 +10,7 @@ Everything can be overridden, such as --config.model.hidden="(32,64)" or --confi
 from ml_collections import ConfigDict
 
 from configs import common
+from vu_jax.search import Space, choice, log_uniform, uniform
 
 
 def get_config() -> ConfigDict:
@@ -26,3 +27,13 @@ def get_config() -> ConfigDict:
   c.train = common.run(steps=1000, eval_every_steps=250, eval_split="test")
   c.eval = dict(clips=1, crops=1)  # views per video at the end; 10 and 3 are usual for long videos
   return c
+
+
+def get_sweep() -> Space:
+  """What experiments/sweep.py tries; the two models are two programs."""
+  return {
+    "optim.lr_peak": log_uniform(3e-4, 1e-2),
+    "optim.weight_decay": log_uniform(1e-4, 1e-1),
+    "task.dropout": uniform(0.0, 0.6),
+    "model.hidden": choice((32, 48), (48, 64)),
+  }

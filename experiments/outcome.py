@@ -93,15 +93,14 @@ def facts_of_run(
   """What result.json holds beside figures: cost, place, provenance.
 
   Args:
-    seconds: of the whole run, or its share of those of a population. population: members at the end; memory is
-      shared, too.
+    seconds: of the whole run, or its share of those of a population. population: members at the end.
     quarantine: file that names clips which could not be read.
   """
   unread = len(read_quarantine(quarantine))
   return {
     "name": workdir.resolve().name,
     "train_seconds": round(seconds, 1),
-    "peak_mib": round(ready.memory.peak / population / 2**20, 1),
+    "peak_mib": round(ready.memory.peak / 2**20, 1),
     "population": population,
     "gflop_per_clip": round(ready.flops / 1e9, 4),
     "provenance": provenance(ready.mesh),

@@ -6,6 +6,7 @@ python -m experiments.predict --run=runs/NAME [--json=OUT.json] FILE...
 import json
 import pathlib
 import sys
+import zlib
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from rich.table import Table
 from experiments.cli import Arguments, console, run
 from experiments.plan import enable_compile_cache
 from experiments.trained import Trained, open_run
-from vu_jax.data.clips import in_order, windows
+from vu_jax.data.clips import in_order, ordered, windows
 from vu_jax.data.clips_time import second_line
 from vu_jax.data.prepare import default_data_dir
 from vu_jax.data.video.decode import VideoError, decode_frames, probe
@@ -71,7 +72,8 @@ def predict(trained: Trained, file: pathlib.Path) -> dict[str, Any]:
   rows = []
   for start in range(0, len(numbers), batch := experiment.loader.batch_size):
     part = numbers[start : start + batch]
-    clips = [shown(file, n, view) for n in part]
+    keys = ((zlib.crc32(file.name.encode()), start + i) for i in range(len(part)))
+    clips = [shown(file, ordered(experiment.clip, n, None, *key), view) for n, key in zip(part, keys, strict=True)]
     rows.append(probabilities(trained, np.stack(clips)))
   table = np.concatenate(rows)
   line = second_line(info.num_frames, info.fps, times_s)

@@ -12,7 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from vu_jax.build import Text, build, check, parse
-from vu_jax.config import diff, digest, find_module, flat, load, names, plain
+from vu_jax.config import beside, diff, digest, find_module, flat, load, names, plain
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, Fraction, Positive
 
@@ -192,6 +192,22 @@ def test_references_follow_an_override(tmp_path: pathlib.Path):
   """A width that several sections share is changed in all of them, and in what is computed from it."""
   config = load(write(tmp_path), {"model.width": "32"})
   assert (config.model.width, config.head.width, config.head.double) == (32, 32, 64)
+
+
+def test_another_model_begins_with_its_own_defaults(tmp_path: pathlib.Path):
+  """Keys of the old one are gone, whatever the order in which more is typed; other sections stay."""
+  config = load(write(tmp_path), {"model.width": "5", "model": "other"})
+  assert config.model.to_dict() == {"name": "other", "width": "5"}
+  assert config.head.width == load(write(tmp_path), {}).head.width
+
+
+def test_what_else_a_file_defines(tmp_path: pathlib.Path):
+  """Beside `get_config`; None where it does not."""
+  file = write(tmp_path)
+  with pathlib.Path(file).open("a") as more:
+    more.write("\ndef get_ablations():\n  return {'a': {'b': 1}}\n")
+  assert beside(f"{file}:large", "get_ablations") == {"a": {"b": 1}}
+  assert beside(file, "get_sweep") is None
 
 
 @pytest.mark.parametrize(

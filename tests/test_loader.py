@@ -343,6 +343,18 @@ def test_a_clip_that_cannot_be_decoded_is_named(validation: PreparedSource):
     load_clip(Changed(validation, num_frames=2), CLIP, PIXELS, 3, None)
 
 
+def test_shuffled_clips_show_the_same_frames_in_orders_of_their_own(validation: PreparedSource):
+  """Evaluation: of each clip the frames of the clip in time, in an order that differs from clip to clip and stays."""
+  shuffled, orders = Clip(num_frames=4, order="shuffled"), []
+  for index in range(len(validation)):
+    in_time = load_clip(validation, CLIP, PIXELS, index, None)["video"]
+    found = load_clip(validation, shuffled, PIXELS, index, None)["video"]
+    np.testing.assert_array_equal(found, load_clip(validation, shuffled, PIXELS, index, None)["video"])
+    orders.append(tuple(int(np.flatnonzero((in_time == frame).all((1, 2, 3)))[0]) for frame in found))
+  assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+  assert len({*orders}) > 5  # of ten clips
+
+
 def test_a_split_that_does_not_exist_is_refused(tiny_motion: pathlib.Path):
   """The message says which there are."""
   with pytest.raises(UserError, match=r'no split "val" \(it has .*validation'):

@@ -28,7 +28,8 @@ def load(path: str, overrides: Mapping[str, str]) -> ConfigDict:
   Args:
     path: of the file; text after a colon is passed to `get_config`, as in `configs/x.py:large`.
     overrides: dotted key -> typed text, such as {"optim.lr_peak": "3e-4"}. A key that the file leaves out may be
-      given too: `build` knows whether it exists.
+      given too: `build` knows whether it exists. {"model": "s3d"} is another model with its own defaults, to which
+      other overrides then apply (so for data and task).
 
   Raises:
     UserError: no such file, no usable `get_config` in it, or a text that cannot be a value of its key.
@@ -41,12 +42,26 @@ def load(path: str, overrides: Mapping[str, str]) -> ConfigDict:
   if not isinstance(config, ConfigDict):
     raise UserError(f"--config={file}: get_config() must return a ConfigDict, not {type(config).__name__}")
   config.unlock()
-  for key, text in overrides.items():
-    _override(config, key, text)
+  for key in sorted(overrides, key=PACKAGES.__contains__, reverse=True):  # whole sections first
+    _override(config, key, overrides[key])
   return config.lock()
 
 
+def beside(path: str, name: str) -> Any:
+  """What another function of an experiment file returns, such as `get_ablations`; None if the file has none.
+
+  Raises:
+    UserError: no such file, or no `get_config` in it.
+  """
+  module = _module(pathlib.Path(path.partition(":")[0]))
+  return getattr(module, name)() if hasattr(module, name) else None
+
+
 def _get_config(file: pathlib.Path) -> Callable[..., ConfigDict]:
+  return _module(file).get_config
+
+
+def _module(file: pathlib.Path) -> types.ModuleType:
   if not file.is_file():
     near = nearest(file.stem, [f.stem for f in file.parent.glob("*.py")])
     raise UserError(f"--config={file}: no such file{near}")
@@ -57,10 +72,13 @@ def _get_config(file: pathlib.Path) -> Callable[..., ConfigDict]:
   spec.loader.exec_module(module)
   if not hasattr(module, "get_config"):
     raise UserError(f"--config={file}: defines no get_config()")
-  return module.get_config
+  return module
 
 
 def _override(config: ConfigDict, key: str, text: str) -> None:
+  if key in PACKAGES:
+    config[key] = ConfigDict({"name": str(text)})
+    return
   *sections, last = key.split(".")
   for i, section in enumerate(sections):
     if section not in config:

@@ -25,6 +25,8 @@ class Clip:
       the nearest frame, so that videos of all rates are aligned in time; starts are not bound to frames;
       "segments" cuts the video into T equal parts and takes one frame of each, at random in training and the middle
       one in evaluation (TSN, Wang et al. 2016, section 3.1).
+    start: dense and rate, where in the video training clips start: at "random", or always so that they are centred, as
+      in evaluation.
     stride_f: dense: frames from one to the next.
     stride_s: dense: seconds from one to the next; above 0 it replaces `stride_f`.
     rate_hz: rate: frames per second of the clip.
@@ -39,10 +41,13 @@ class Clip:
     reverse_frac: training: share of the clips that are played backwards. A reversed clip may belong to another label
       ("opening" becomes "closing", "left" becomes "right"), and the label is not changed: use it only where the
       labels have no direction in time.
+    order: of the frames that were taken, in training and in evaluation: that of "time"; or "shuffled", each clip in an
+      order of its own, so that nothing is left of time but which frames belong together.
   """
 
   num_frames: Count = 16
   sampling: Literal["dense", "rate", "segments"] = "dense"
+  start: Literal["random", "centre"] = "random"
   stride_f: Count = 1
   stride_s: PositiveOrZero = 0.0
   rate_hz: PositiveOrZero = 0.0
@@ -51,6 +56,7 @@ class Clip:
   speed: tuple[Positive, Positive] = (1.0, 1.0)
   jitter_frac: Fraction = 0.0
   reverse_frac: Fraction = 0.0
+  order: Literal["time", "shuffled"] = "time"
 
   def __post_init__(self) -> None:
     if (self.sampling == "rate") != (self.rate_hz > 0):
@@ -109,6 +115,23 @@ def frame_numbers(
   if rng is not None and clip.reverse_frac and rng.uniform() < clip.reverse_frac:
     return numbers[::-1].copy()
   return numbers
+
+
+def ordered(clip: Clip, frames: Int[np.ndarray, " T"], rng: Rng, *key: int) -> Int[np.ndarray, " T"]:
+  """The frames of a clip in the order in which the network sees them.
+
+  All orders are equally likely, that of time too: without it, or with one order for all clips, the reversed one would
+  be another draw than its opposite, and a network could learn to tell a motion from its reversal again.
+
+  Args:
+    clip: the rule.
+    frames: in time.
+    rng: of training; None = evaluation.
+    key: of the clip, >= 0; in evaluation it decides the order, which never changes.
+  """
+  if clip.order == "time":
+    return frames
+  return (np.random.default_rng(key) if rng is None else rng).permutation(frames)
 
 
 def windows(
@@ -185,7 +208,8 @@ def _strided(clip: Clip, line: Timeline, fps: float, rng: Rng, view: tuple[int, 
     fitting = max(last / (steps * stride), 1.0) if steps else math.inf
     stride *= min(math.exp(rng.uniform(math.log(clip.speed[0]), math.log(clip.speed[1]))), fitting)
   length = _rounded(steps * stride) if line.whole else steps * stride
-  start = _start(last - length, line.whole, rng, view, early=clip.short == "centre")
+  drawn = rng if clip.start == "random" else None
+  start = _start(last - length, line.whole, drawn, view, early=clip.short == "centre")
   places = start + np.arange(clip.num_frames) * stride
   if rng is not None and clip.jitter_frac:
     moved = places + stride * clip.jitter_frac * rng.uniform(-0.5, 0.5, clip.num_frames)

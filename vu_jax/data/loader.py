@@ -6,6 +6,7 @@ augmentation holds the GIL for long, `workers` decode in processes; the batches 
 
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from absl import flags
 
 from vu_jax.data.audio.window import NO_AUDIO, Audio, clip_sound, silence
 from vu_jax.data.augmentation.augment import Augment, augmented
-from vu_jax.data.clips import Clip, Rng, frame_numbers, in_order
+from vu_jax.data.clips import Clip, Rng, frame_numbers, in_order, ordered
 from vu_jax.data.clips_time import second_line
 from vu_jax.data.order import Order, Rule, Stream, choose_order, subset
 from vu_jax.data.protocol import ONE_VIEW, Eval
@@ -117,7 +118,7 @@ def load_clip(
     wanted = frame_numbers(
       clip, int(example["num_frames"]), float(example["fps"]), rng, example.get("times_s"), views.clip(view)
     )
-    frames, back = in_order(wanted)
+    frames, back = in_order(ordered(clip, wanted, rng, zlib.crc32(str(example["id"]).encode()), view))
     window = choose_view(pixels, height, width, rng, views.place(view, height, width))
     video = in_time(timeout_s, partial(decode_clip, example["video"], frames, window))
     video = video if back is None else video[back]

@@ -100,14 +100,13 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 def _figures(run: pathlib.Path, result: Mapping[str, Any], split: str) -> Figures:
   rates = [row["clips_per_s"] for row in read_rows(run / "metrics.jsonl") if "clips_per_s" in row]
-  members, seconds = result.get("population", 1), result.get("train_seconds")
   return Figures(
     split=split,
     scores=result[split],
-    members=members,
+    members=result.get("population", 1),
     parameters=result.get("parameters"),
     gflop=result.get("gflop_per_clip"),
     clips_per_s=float(np.median(rates)) if rates else None,
-    seconds=None if seconds is None else seconds / members,
+    seconds=result.get("train_seconds"),
     peak_mib=result.get("peak_mib"),
   )
