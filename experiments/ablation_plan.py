@@ -17,7 +17,7 @@ from experiments.members import grouped
 from experiments.variants import Variant, command, own, seeded
 from vu_jax.checkpoint.workdir import MAY_CHANGE
 from vu_jax.config import diff, load
-from vu_jax.data.atomic import write_text
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count
 from vu_jax.report.ablation import FILE

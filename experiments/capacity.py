@@ -5,10 +5,10 @@ Pure arithmetic; `launch --plan=CHIPS,CLIPS` measures, calls it and prints the t
 
 from dataclasses import dataclass
 
+from experiments.preflight import SPARE
 from vu_jax.errors import UserError
 
 _TRAINING = 3  # a training step computes about three times what a forward pass does: forward, inputs, kernels
-_SPARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def needs(measured: Measured, cluster: Cluster) -> Needs:
   fsdp = smallest_group(measured, cluster)
   group = fsdp or cluster.chips
   epoch_hours = cluster.clips / clips_per_s / 3600
-  room = cluster.chip.memory * _SPARE - memory_per_chip(measured, group, 0)
+  room = cluster.chip.memory * SPARE - memory_per_chip(measured, group, 0)
   return Needs(
     store_bytes=cluster.clips * measured.stored_bytes,
     clips_per_s=clips_per_s,
@@ -134,7 +134,7 @@ def smallest_group(measured: Measured, cluster: Cluster) -> int:
   """The smallest power of two, dividing the chips, with which a step fits; 0 = none."""
   fsdp = 1
   while cluster.chips % fsdp == 0:
-    if memory_per_chip(measured, fsdp, measured.clips_per_chip) <= cluster.chip.memory * _SPARE:
+    if memory_per_chip(measured, fsdp, measured.clips_per_chip) <= cluster.chip.memory * SPARE:
       return fsdp
     fsdp *= 2
   return 0

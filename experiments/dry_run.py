@@ -3,14 +3,13 @@
 import math
 import os
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 from rich.console import Console
 
 from experiments.assemble import Experiment
 from experiments.capacity import CHIPS, Chip, Cluster, Measured, table
-from experiments.preflight import loader_rate, step_rate, verdict
+from experiments.preflight import loader_rate, step_rate, total_bytes, verdict
 from experiments.ready import Ready
 from vu_jax.train.mesh import to_devices
 
@@ -39,13 +38,13 @@ def measured(ready: Ready, loader_clips_per_s: float) -> Measured:
   """What the formulae for a cluster start from."""
   experiment, stored = ready.experiment, ready.facts["splits"]["train"]
   cores = min(experiment.loader.threads or math.inf, os.cpu_count() or 1) * jax.process_count()
-  state, gradients = jax.tree.leaves(ready.steps.shapes), _bytes(jax.tree.leaves(ready.steps.shapes.params))
+  state, gradients = jax.tree.leaves(ready.steps.shapes), total_bytes(jax.tree.leaves(ready.steps.shapes.params))
   return Measured(
     stored_bytes=stored["bytes"] / stored["clips"],
     decoded_per_core_s=loader_clips_per_s / cores,
     forward_flops=ready.flops,
-    state_bytes=_bytes(state),
-    shardable_bytes=_bytes(leaf for leaf in state if leaf.size >= experiment.mesh.shard_min_size),
+    state_bytes=total_bytes(state),
+    shardable_bytes=total_bytes(leaf for leaf in state if leaf.size >= experiment.mesh.shard_min_size),
     gradient_bytes=gradients,
     clip_bytes=max(ready.memory.per_clip - gradients / ready.memory.clips, 0),
     clips_per_chip=ready.memory.clips,
@@ -55,10 +54,6 @@ def measured(ready: Ready, loader_clips_per_s: float) -> Measured:
 
 def _epochs(experiment: Experiment, clips: int) -> float:
   return experiment.train.steps * experiment.loader.batch_size / clips
-
-
-def _bytes(leaves: Iterable[Any]) -> int:
-  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _utilisation(ready: Ready, clips_per_s: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vu_jax.checkpoint.workdir import write_whole
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero
 
@@ -93,7 +93,7 @@ class Record:
       "outcomes": outcomes,
       "seconds": round(self.seconds, 1),
     }
-    write_whole(self._file, json.dumps(about, indent=1))
+    write_text(self._file, json.dumps(about, indent=1))
 
 
 def should_shrink(running: Count, members: Count) -> bool:

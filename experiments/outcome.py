@@ -24,6 +24,7 @@ from vu_jax.data.loader import load_clip
 from vu_jax.data.protocol import Eval
 from vu_jax.data.quarantine import read_quarantine
 from vu_jax.data.source import PreparedSource, Source
+from vu_jax.disk import write_text
 from vu_jax.glossary import Count
 from vu_jax.train.distributed import is_first
 
@@ -84,7 +85,7 @@ def write_outcome(
   protocol = views.words(trained.experiment.clip.sampling) + ", newest checkpoint" + weights
   earlier = result.get("protocol", {})
   result["protocol"] = (earlier if isinstance(earlier, dict) else {}) | {split: protocol}
-  (run_dir / "result.json").write_text(json.dumps(result, indent=2))
+  write_text(run_dir / "result.json", json.dumps(result, indent=2))
 
 
 def facts_of_run(
@@ -152,7 +153,7 @@ def write_examples(
     row = [round(float(p), 5) for p in probabilities[i]]
     kind = "wrong" if i in wrong else "right"
     records.append({"id": ids[i], "label": int(labels[i]), "probabilities": row, "file": name, "kind": kind})
-  (folder / "examples.json").write_text(json.dumps(records, indent=2))
+  write_text(folder / "examples.json", json.dumps(records, indent=2))
 
 
 def provenance(mesh: Mesh) -> dict[str, Any]:

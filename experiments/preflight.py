@@ -4,9 +4,8 @@ import itertools
 import math
 import os
 import pathlib
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,12 @@ from jax.sharding import Mesh
 
 from experiments.assemble import Experiment
 from vu_jax.cost import peak_bytes
+from vu_jax.disk import free_bytes
 from vu_jax.errors import UserError
 from vu_jax.train.loop import Train
 
 _GIB = 2**30
-_SPARE = 0.95  # share of a device's memory that programs may fill; the rest goes to fragments and the runtime
+SPARE = 0.95  # share of a device's memory that programs may fill; the rest goes to fragments and the runtime
 _TIMED_BATCHES, _TIMED_S = 3, 10.0
 
 
@@ -48,7 +48,7 @@ class StepMemory:
   @property
   def fitting_clips(self) -> int:
     """The largest batch of one device that should fit."""
-    room = int(self.limit * _SPARE) - self.state
+    room = int(self.limit * SPARE) - self.state
     return max(room // max(self.per_clip, 1), 0)
 
 
@@ -65,6 +65,11 @@ def on_one_device(leaf: Any) -> int:
   return math.prod(shape) * width
 
 
+def total_bytes(leaves: Iterable[Any]) -> int:
+  """Of whole arrays, given as shape and dtype."""
+  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
 def device_memory(mesh: Mesh) -> int:
   """Bytes of memory per device; CPU devices share the machine's. 0 = unknown."""
   first = next(device for device in mesh.devices.flat if device.process_index == jax.process_index())
@@ -78,7 +83,7 @@ def device_memory(mesh: Mesh) -> int:
 
 def check_memory(need: StepMemory, fsdp: int) -> None:
   """Raises UserError, with what to change, if the compiler says that a step cannot fit into the device."""
-  if not need.limit or need.peak <= need.limit * _SPARE:
+  if not need.limit or need.peak <= need.limit * SPARE:
     return
   fits = need.fitting_clips
   smaller = f"config.loader.batch_size with at most {fits} clips per device instead of {need.clips}, " if fits else ""
@@ -107,10 +112,9 @@ def check_disk(workdir: pathlib.Path, state: Any, options: Train) -> int:
   Raises:
     UserError: the disk has no room for them.
   """
-  one = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+  one = total_bytes(jax.tree.leaves(state))
   need = one * (options.keep + options.keep_best + 1)
-  place = next(folder for folder in (workdir.absolute(), *workdir.absolute().parents) if folder.exists())
-  free = shutil.disk_usage(place).free
+  free = free_bytes(workdir)
   if need > free:
     raise UserError(
       f"the checkpoints need {_gib(need)} in {workdir} ({_gib(one)} each), where {_gib(free)} are free: make room, "

@@ -15,7 +15,6 @@ from experiments.prepare import prepared
 from experiments.training_data import TrainingData, training_data
 from vu_jax.data.loader import train_batches
 from vu_jax.data.prepare import check_split, check_stored
-from vu_jax.train.accumulate import check_parts
 from vu_jax.train.distributed import in_turn
 from vu_jax.train.mesh import check_batch_size, device_mesh
 from vu_jax.train.step import Steps
@@ -69,8 +68,7 @@ def make_ready(
   """
   mesh = device_mesh(experiment.mesh)
   size = experiment.loader.batch_size
-  check_batch_size(mesh.size, size)
-  check_parts(size, experiment.train.accumulate, mesh.size)
+  check_batch_size(mesh.size, size, experiment.train.accumulate)
   directory, facts = in_turn(lambda: prepared(experiment.names["data"], experiment.data, data_dir, screen))
   check_split(facts, experiment.train.eval_split, "config.train.eval_split")
   check_stored(facts, experiment.clip, experiment.pixels, experiment.audio)

@@ -12,7 +12,7 @@ from experiments.assemble import Experiment
 from experiments.outcome import provenance
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.checkpoint.transfer import Transfer, place, read_variables, transfer
-from vu_jax.checkpoint.workdir import write_whole
+from vu_jax.disk import write_text
 from vu_jax.train.loop import Train
 from vu_jax.train.mesh import Mesh
 from vu_jax.train.population import member, stacked
@@ -60,7 +60,7 @@ def first_state(
   state, said = filled(state, found, options.init_allow_new, source)
   _tell(source, said, screen)
   if jax.process_index() == 0:
-    write_whole(workdir / REPORT, json.dumps(vars(said), indent=1))
+    write_text(workdir / REPORT, json.dumps(vars(said), indent=1))
   return state
 
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from experiments.assemble import Experiment, assemble
 from vu_jax.checkpoint.saving import Checkpoints
-from vu_jax.checkpoint.workdir import write_whole
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 from vu_jax.train.mesh import check_batch_size, device_mesh
 
@@ -58,7 +58,7 @@ def note_dataset(workdir: pathlib.Path, directory: pathlib.Path, facts: dict[str
     "labels": labels,
     "short_side_px": short_side(facts),
   }
-  write_whole(path, json.dumps(about, indent=2))
+  write_text(path, json.dumps(about, indent=2))
 
 
 def short_side(facts: dict[str, Any]) -> int:

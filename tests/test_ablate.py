@@ -75,7 +75,13 @@ class Trainer:
 def write_run(workdir: pathlib.Path, right: int, size: int = 1) -> None:
   """A run of 20 clips and two classes that answers the first `right` of them rightly, trained in a population."""
   workdir.mkdir(parents=True, exist_ok=True)
-  result = {"parameters": 1234, "gflop_per_clip": 0.5, "train_seconds": 30.0 / size, "population": size, "peak_mib": 100.0}
+  result = {
+    "parameters": 1234,
+    "gflop_per_clip": 0.5,
+    "train_seconds": 30.0 / size,
+    "population": size,
+    "peak_mib": 100.0,
+  }
   test = {"top1": right / CLIPS, "loss": 0.1, "num_clips": float(CLIPS)}
   (workdir / "result.json").write_text(json.dumps(result | {"test": test, "name": workdir.name}))
   rates = [{"split": "train", "step": s, "clips_per_s": r} for s, r in ((1, 5.0), (2, 40.0), (3, 42.0))]

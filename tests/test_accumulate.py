@@ -11,7 +11,8 @@ import pytest
 
 from vu_jax.errors import UserError
 from vu_jax.metrics.sums import masked
-from vu_jax.train.accumulate import accumulated, check_parts
+from vu_jax.train.accumulate import accumulated
+from vu_jax.train.mesh import check_batch_size
 
 MASK = np.array([1, 1, 1, 1, 1, 0, 0, 0], np.float32)  # with four parts of two clips, one part is all padding
 
@@ -128,8 +129,8 @@ def test_parts_draw_their_own_noise():
 
 def test_a_batch_that_does_not_divide_is_refused():
   """The message names sizes that work, on all devices together."""
-  with pytest.raises(UserError, match=r"batch_size = 8: must be a multiple of 3 parts on 1 devices .*, such as 6 or 9"):
+  with pytest.raises(UserError, match=r"batch_size = 8: must be a multiple of 3 parts .* on 1 devices, such as 6 or 9"):
     gradient(Perceptron(), 3, make_batch())
-  with pytest.raises(UserError, match=r"multiple of 4 parts on 4 devices .*, such as 16 or 32"):
-    check_parts(24, 4, devices=4)
-  check_parts(32, 4, devices=4)
+  with pytest.raises(UserError, match=r"multiple of 4 parts .* on 4 devices, such as 16 or 32"):
+    check_batch_size(4, 24, parts=4)
+  check_batch_size(4, 32, parts=4)

@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.benchmarks.table import MARK, Record, markdown
 from experiments.benchmarks.timing import Entrant, Row, Timing
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 
 LOWERING = "lowering "
@@ -106,9 +107,7 @@ class Store:
     """Keeps a record, and writes everything: whoever stops the program loses nothing."""
     self.records = [r for r in self.records if _identity(r) != _identity(record)] + [record]
     for path, text in ((self.path, json.dumps(self.records, indent=1)), (self.table, markdown(self.records))):
-      unfinished = path.with_name(path.name + ".tmp")
-      unfinished.write_text(text)
-      unfinished.replace(path)
+      write_text(path, text)
 
 
 def _identity(record: Record) -> tuple[Any, ...]:

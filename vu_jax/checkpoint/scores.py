@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from vu_jax.checkpoint.workdir import write_whole
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero
 
@@ -75,4 +75,4 @@ def read_scores(folder: pathlib.Path) -> dict[int, dict[str, float]]:
 
 
 def write_scores(folder: pathlib.Path, scores: Mapping[int, Figures]) -> None:
-  write_whole(folder / FILE, json.dumps({str(step): dict(figures) for step, figures in scores.items()}, indent=1))
+  write_text(folder / FILE, json.dumps({str(step): dict(figures) for step, figures in scores.items()}, indent=1))

@@ -5,7 +5,7 @@ import pathlib
 import threading
 import zlib
 
-from vu_jax.checkpoint.workdir import write_whole
+from vu_jax.disk import write_text
 
 FILE = "crc32.json"
 _CHUNK = 2**24
@@ -37,7 +37,7 @@ class Sealer:
     while not folder.exists() and not self._closed.wait(_POLL_S):
       pass
     try:
-      write_whole(folder / FILE, json.dumps(sums(folder)))
+      write_text(folder / FILE, json.dumps(sums(folder)))
     except OSError:
       return  # the folder is not there, or was deleted in favour of newer ones, or the disk is full
 

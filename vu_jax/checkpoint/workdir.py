@@ -1,10 +1,11 @@
-"""The run directory: whose it is, and files that are there as a whole or not at all."""
+"""The run directory, and whose it is."""
 
 import json
 import pathlib
 from typing import Any
 
 from vu_jax.config import diff
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 
 # Keys of a config that say how, not what: a run may continue with other values.
@@ -32,14 +33,4 @@ def claim_workdir(workdir: pathlib.Path, resolved: dict[str, Any]) -> None:
   """Makes the run directory and writes config.json into it; raises as `check_workdir`."""
   check_workdir(workdir, resolved)
   workdir.mkdir(parents=True, exist_ok=True)
-  write_whole(workdir / "config.json", json.dumps(resolved, indent=2))
-
-
-def write_whole(file: pathlib.Path, text: str) -> None:
-  """Writes or replaces a file that this process alone writes; whoever reads it sees the old text or the new one."""
-  scratch = file.with_name(f"{file.name}.tmp")
-  try:
-    scratch.write_text(text)
-    scratch.replace(file)
-  finally:
-    scratch.unlink(missing_ok=True)
+  write_text(workdir / "config.json", json.dumps(resolved, indent=2))

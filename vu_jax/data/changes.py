@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from vu_jax.config import plain
-from vu_jax.data.atomic import write_text
+from vu_jax.disk import write_text
 
 SOURCES = "sources.json"
 Stamp: TypeAlias = tuple[int, int]  # size [bytes] and time of the last change [ns]; both -1 = there is no such file

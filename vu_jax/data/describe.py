@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from vu_jax.disk import replacing
+
 FACTS = "facts.json"  # written last: a dataset that has it is complete
 LABELS = "labels_{}.npy"  # per split: int32, by index
 # Facts of one clip; `bytes` are those of its stored video, `audio_bytes` of its sound: 0 = silent, -1 = none is kept.
@@ -55,10 +57,8 @@ def described(labels: Sequence[str], columns: Mapping[str, Columns]) -> dict[str
 
 def write_labels(directory: pathlib.Path, split: str, labels: Sequence[int] | np.ndarray) -> None:
   """Keeps the labels of a split beside its records."""
-  scratch = directory / f"{LABELS.format(split)}.tmp"
-  with scratch.open("wb") as file:
+  with replacing(directory / LABELS.format(split)) as scratch, scratch.open("wb") as file:
     np.save(file, np.asarray(labels, np.int32))
-  scratch.rename(directory / LABELS.format(split))
 
 
 def _describe_split(clips: Columns, labels: Sequence[str]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from tensorflow_datasets.core.hashing import Hasher
 
-from vu_jax.data.atomic import write_text
 from vu_jax.data.listing.folders import SPLITS, Clip
+from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 
 _CLIPS_PER_PART = 64  # about what a kill costs, but for large sets, whose parts are larger

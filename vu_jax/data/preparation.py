@@ -14,7 +14,6 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from vu_jax.config import find_module, plain
-from vu_jax.data.atomic import write_text
 from vu_jax.data.changes import SOURCES, changes, write_sources
 from vu_jax.data.claims import WHOLE, Claims
 from vu_jax.data.describe import FACTS, Columns, described, read_columns, write_labels
@@ -25,6 +24,7 @@ from vu_jax.data.part_files import assemble, made_with, read_rejected, write_par
 from vu_jax.data.parts import Parts, Shard
 from vu_jax.data.video.packets import VideoError
 from vu_jax.data.video.transcode import Encoded
+from vu_jax.disk import free_bytes, write_text
 from vu_jax.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -219,8 +219,7 @@ class Preparation:
 
 def _check_space(data_dir: pathlib.Path, need: int) -> None:
   """Raises UserError if the disk cannot hold so many bytes more."""
-  place = next(folder for folder in (data_dir, *data_dir.absolute().parents) if folder.exists())
-  free = shutil.disk_usage(place).free
+  free = free_bytes(data_dir)
   if need > free:
     raise UserError(
       f"the stored clips need about {need / 2**30:.1f} GiB, but {data_dir.absolute()} has {free / 2**30:.1f} GiB free: "

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from vu_jax.disk import write_text
 from vu_jax.report import headline
 
 _FOLDER = pathlib.Path(__file__).parent / "templates"
@@ -35,9 +36,7 @@ def page(template: str, values: Mapping[str, Any], script: str = "") -> str:
 
 def write_page(target: pathlib.Path, text: str) -> pathlib.Path:
   """Replaces the page; whoever has it open never sees half of one."""
-  unfinished = target.with_name(target.name + ".tmp")
-  unfinished.write_text(text, encoding="utf-8")
-  unfinished.replace(target)
+  write_text(target, text)
   return target
 
 

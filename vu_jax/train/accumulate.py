@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Key
 
-from vu_jax.errors import UserError
 from vu_jax.glossary import Count
+from vu_jax.train.mesh import check_batch_size
 
 Batch: TypeAlias = Mapping[str, Any]
 # (params, mutable, part of the batch, key) -> the part's share of the loss, (mutable, sums)
@@ -59,7 +59,7 @@ def accumulated(
   gradient = jax.grad(loss, has_aux=True)
   if parts == 1:
     return _flat(gradient(params, mutable, batch, key))
-  check_parts(len(batch["mask"]), parts)
+  check_batch_size(1, len(batch["mask"]), parts)
 
   def one(carry: tuple[Any, Any], part: tuple[Batch, Any]) -> tuple[tuple[Any, Any], Any]:
     total, mutable = carry
@@ -78,14 +78,3 @@ def accumulated(
 def _flat(found: tuple[Any, tuple[Any, Any]]) -> tuple[Any, Any, Any]:
   grads, (mutable, sums) = found
   return grads, mutable, sums
-
-
-def check_parts(batch_size: Count, parts: Count, devices: Count = 1) -> None:
-  """Raises UserError if a global batch does not divide into parts that divide over the devices."""
-  share = parts * devices
-  if batch_size % share:
-    near = max(batch_size // share, 1) * share
-    raise UserError(
-      f"config.loader.batch_size = {batch_size}: must be a multiple of {parts} parts on {devices} devices "
-      f"(config.train.accumulate), such as {near} or {near + share}"
-    )

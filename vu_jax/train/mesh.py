@@ -74,13 +74,14 @@ def parted(shape: tuple[int, ...], parts: int, min_size: int) -> PartitionSpec:
   return PartitionSpec(*[None] * axis, "fsdp")
 
 
-def check_batch_size(devices: int, batch_size: int) -> None:
-  """Raises UserError if the clips of a global batch do not divide over the devices."""
-  if batch_size % devices:
-    near = max(batch_size // devices, 1) * devices
+def check_batch_size(devices: int, batch_size: int, parts: int = 1) -> None:
+  """Raises UserError if a global batch does not divide into parts that divide over the devices."""
+  share = parts * devices
+  if batch_size % share:
+    near = max(batch_size // share, 1) * share
+    of = f"{parts} parts (config.train.accumulate) on {devices} devices" if parts > 1 else f"the {devices} devices"
     raise UserError(
-      f"config.loader.batch_size = {batch_size}: must be a multiple of the {devices} devices, "
-      f"such as {near} or {near + devices}"
+      f"config.loader.batch_size = {batch_size}: must be a multiple of {of}, such as {near} or {near + share}"
     )
 
 
