@@ -1,6 +1,7 @@
 """Checks before step 1."""
 
 import pathlib
+import shutil
 import types
 
 import jax
@@ -46,7 +47,7 @@ def test_memory_of_a_real_step() -> None:
 def test_full_disk_is_one_line(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
   options = Train(keep=2, keep_best=1)
   assert check_disk(tmp_path / "new" / "run", STATE, options) == 4 * 2**20
-  monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: types.SimpleNamespace(free=3 * 2**20))
+  monkeypatch.setattr(shutil, "disk_usage", lambda place: types.SimpleNamespace(free=3 * 2**20))
   with pytest.raises(UserError, match=r"need 4 MiB .*\(1 MiB each\).* 3 MiB are free"):
     check_disk(tmp_path, STATE, options)
 
