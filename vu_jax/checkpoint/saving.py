@@ -112,8 +112,9 @@ class Checkpoints:
   def restore(self, state: Any, batches: Any | None = None) -> Any:
     """The newest state that can be read, on the shardings of `state`; `progress` and `scores` are those of then.
 
-    Damaged checkpoints are passed over with a warning. If there is a whole one, and the run is to go on, they are
-    moved to `damaged_checkpoints`; nothing is deleted.
+    Damaged checkpoints are passed over with a warning; of several hosts all do so if one of them finds damage before
+    reading. If there is a whole one, and the run is to go on, they are moved to `damaged_checkpoints`; nothing is
+    deleted.
 
     Args:
       state: arrays or shapes (with shardings) of the state.
@@ -125,6 +126,7 @@ class Checkpoints:
     damaged = []
     for step in reversed(self.steps()):
       try:
+        self._check(step, state)
         restored = self._read(step, state, batches)
       except (UserError, MemoryError, PermissionError, jax.errors.JaxRuntimeError):
         raise
@@ -156,11 +158,19 @@ class Checkpoints:
       self._sealer.close()
       self._manager.close()
 
-  def _read(self, step: int, state: Any, batches: Any | None) -> Any:
+  def _check(self, step: int, state: Any) -> None:
+    """Raises UserError if the checkpoint is of another network, ValueError if any host finds it damaged."""
     folder = self.folder / f"{PREFIX}_{step}"
-    check_arrays(read_about(folder)["arrays"], arrays(state), folder)
-    if broken := broken_seal(folder):
-      raise ValueError(f"{broken} is not as it was written")
+    try:
+      about, broken = read_about(folder), broken_seal(folder)
+      damage = f"{broken} is not as it was written" if broken else ""
+    except (OSError, ValueError) as error:
+      about, damage = {}, str(error) or type(error).__name__
+    if not _anywhere(bool(damage)):
+      return check_arrays(about["arrays"], arrays(state), folder)
+    raise ValueError(damage or "another host finds it damaged")
+
+  def _read(self, step: int, state: Any, batches: Any | None) -> Any:
     target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
     items = ocp.args.Composite(state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore())
     found = self._manager.restore(step, args=items)
@@ -195,6 +205,15 @@ class Checkpoints:
       raise UserError(
         f"{self.folder} cannot be written to: {trouble.lower()}; {last}: mend it, and the same command continues"
       ) from error
+
+
+def _anywhere(here: bool) -> bool:
+  """Whether it is so on any host; all of them must ask."""
+  if jax.process_count() == 1:
+    return here
+  from jax.experimental import multihost_utils
+
+  return bool(multihost_utils.process_allgather(np.array(here)).any())
 
 
 class _Policy(checkpoint_managers.PreservationPolicy):
