@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Record:
   def __init__(self, folder: pathlib.Path, workdirs: Sequence[pathlib.Path]):
     """Opens or begins that of a group; raises UserError if the folder is that of another one."""
     self.folder, self._file = folder, folder / FILE
-    self._workdirs = [str(workdir) for workdir in workdirs]
+    # Beside each other they may be moved together.
+    self._workdirs = [os.path.relpath(workdir, folder) for workdir in workdirs]
     self.parts: list[list[int]] = [list(range(len(workdirs)))]
     self.outcomes: dict[int, Outcome] = {}
     self.seconds = 0.0  # a running member's share of the time so far

@@ -146,6 +146,13 @@ def test_record_refuses_another_group(tmp_path):
     Record(tmp_path, [tmp_path / "b"])
 
 
+def test_a_group_may_be_moved_with_its_runs(tmp_path):
+  (tmp_path / "old").mkdir()
+  Record(tmp_path / "old" / "group", [tmp_path / "old" / "run"]).end(0, Outcome("failed", {}, 3, "why"))
+  (tmp_path / "old").rename(tmp_path / "new")
+  assert Record(tmp_path / "new" / "group", [tmp_path / "new" / "run"]).outcomes[0].reason == "why"
+
+
 @pytest.mark.parametrize(
   ("running", "of", "expected"), [(4, 4, False), (3, 4, False), (2, 4, True), (0, 4, False), (1, 1, False)]
 )

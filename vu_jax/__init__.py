@@ -3,6 +3,7 @@
 The way of the data is the way through the package:
 
   config.py, build.py   CONFIG      an experiment file becomes typed parts, strictly
+  search.py             SEARCH      which values of a config's keys a sweep tries
   backend.py            BACKEND     how XLA is set up before the first computation
   data/                 DATA        bytes to batch: layouts, builders, stores, order, clips, view, augment, loader
   layers/               LAYERS      the ops that models are made of
