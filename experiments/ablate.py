@@ -16,11 +16,8 @@ from typing import get_args
 
 from rich.console import Console
 
-from experiments.ablation_plan import CLAIMS, Plan, Wish
-from experiments.ablation_work import work
-from experiments.assemble import run_name
-from experiments.cli import Arguments, console, run
-from experiments.variants import (
+from experiments.ablations.plan import CLAIMS, Plan, Wish
+from experiments.ablations.variants import (
   SEED,
   Values,
   Variant,
@@ -32,6 +29,9 @@ from experiments.variants import (
   variant_of,
   varied_values,
 )
+from experiments.ablations.work import work
+from experiments.cli import Arguments, console, run
+from experiments.running.assemble import run_name
 from vu_jax.data.claims import WHOLE, Claims
 from vu_jax.errors import UserError
 from vu_jax.report.ablation import load_ablation

@@ -7,9 +7,9 @@ import dataclasses
 import pathlib
 
 from experiments.cli import Arguments, console, run
-from experiments.outcome import final_split, finish, read_result
-from experiments.plan import enable_compile_cache
-from experiments.trained import open_run
+from experiments.running.announce import enable_compile_cache
+from experiments.running.outcome import final_split, finish, read_result
+from experiments.running.trained import open_run
 from vu_jax.build import build
 from vu_jax.data.prepare import FACTS, check_split, default_data_dir, read_facts
 from vu_jax.data.protocol import Eval

@@ -16,15 +16,15 @@ from functools import partial
 
 from rich.console import Console
 
-from experiments.assemble import assemble, run_name
-from experiments.capacity import CHIPS, parse_plan
 from experiments.cli import Arguments, console, run
-from experiments.dry_run import dry_run
-from experiments.outcome import facts_of_run, final_split, finish
-from experiments.ready import Ready, make_ready
-from experiments.score import score
-from experiments.start import first_state, open_checkpoints
-from experiments.trained import Trained, note_dataset, short_side
+from experiments.running.assemble import assemble, run_name
+from experiments.running.capacity import CHIPS, parse_plan
+from experiments.running.dry_run import dry_run
+from experiments.running.outcome import facts_of_run, final_split, finish
+from experiments.running.ready import Ready, make_ready
+from experiments.running.score import score
+from experiments.running.start import first_state, open_checkpoints
+from experiments.running.trained import Trained, note_dataset, short_side
 from vu_jax.checkpoint.workdir import check_workdir, claim_workdir
 from vu_jax.config import load
 from vu_jax.data.protocol import ONE_VIEW

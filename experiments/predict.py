@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli import Arguments, console, run
-from experiments.plan import enable_compile_cache
-from experiments.trained import Trained, open_run
+from experiments.running.announce import enable_compile_cache
+from experiments.running.trained import Trained, open_run
 from vu_jax.data.clips import in_order, ordered, windows
 from vu_jax.data.clips_time import second_line
 from vu_jax.data.prepare import default_data_dir

@@ -14,12 +14,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.assemble import Experiment, assemble
 from experiments.cli import Arguments, console, run
 from experiments.cluster import need_submitit, parse_slurm
 from experiments.prepare_jobs import prepare_by_jobs
 from experiments.preview import preview
 from experiments.progress import progress_bar
+from experiments.running.assemble import Experiment, assemble
 from vu_jax.config import load
 from vu_jax.data.parts import parse_shard
 from vu_jax.data.preparation import Say

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.assemble import Experiment
+from experiments.running.assemble import Experiment
 from vu_jax.config import plain
 from vu_jax.data.augmentation.augment import Augment
 from vu_jax.data.loader import load_clip

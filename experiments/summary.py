@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from experiments.assemble import assemble, with_preset
 from experiments.cli import Arguments, console, run
+from experiments.running.assemble import assemble, with_preset
 from vu_jax.build import build
 from vu_jax.config import find_module, load, names
 from vu_jax.cost import Stage, stages

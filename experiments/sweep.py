@@ -15,15 +15,15 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.assemble import assemble, run_name
 from experiments.cli import Arguments, console, run
 from experiments.cluster import need_submitit, parse_slurm
 from experiments.launch import EXIT_CODES
 from experiments.prepare import prepared
-from experiments.sweep_identity import check_directory
-from experiments.sweep_plan import Plan, check_space, objective_of, planned
-from experiments.sweep_show import announce, conclude, dry_run, watch
-from experiments.sweep_view import shown
+from experiments.running.assemble import assemble, run_name
+from experiments.sweeps.identity import check_directory
+from experiments.sweeps.plan import Plan, check_space, objective_of, planned
+from experiments.sweeps.show import announce, conclude, dry_run, watch
+from experiments.sweeps.view import shown
 from vu_jax.config import beside, load
 from vu_jax.errors import UserError
 from vu_jax.search import Space, checked_space, parse_vary
@@ -126,7 +126,7 @@ def make_plan(args: Any, overrides: dict[str, str]) -> Plan:
     storage=args.storage,
   )
   check_space(plan)
-  from experiments.sweep_search import sampler
+  from experiments.sweeps.search import sampler
 
   planned(plan)
   sampler(plan, 0)
@@ -148,7 +148,7 @@ def space_of(config: str, vary: Sequence[str]) -> Space:
 
 def sweep(plan: Plan, args: Any, screen: Console) -> None:
   """Begins it or goes on."""
-  from experiments.sweep_jobs import submit_workers, work_here
+  from experiments.sweeps.jobs import submit_workers, work_here
 
   plan.directory.mkdir(parents=True, exist_ok=True)
   if not any(key.startswith("data.") for key in plan.space):

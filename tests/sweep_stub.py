@@ -1,7 +1,8 @@
 """Stands in for training in the tests of sweeps.
 
-`train_stub` keeps the promises of `experiments.group.train_group`: a checkpoint before each evaluation, an evaluation
-is told again if its outcome was not written, and a group that was killed goes on where it was. It notes what it trains.
+`train_stub` keeps the promises of `experiments.groups.train.train_group`: a checkpoint before each evaluation, an
+evaluation is told again if its outcome was not written, and a group that was killed goes on where it was. It notes what
+it trains.
 """
 
 import functools
@@ -14,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from experiments import study
-from experiments.group_record import Outcome
-from experiments.sweep_plan import Objective, Plan
-from experiments.sweep_search import quiet
+from experiments.groups.record import Outcome
+from experiments.sweeps import study
+from experiments.sweeps.plan import Objective, Plan
+from experiments.sweeps.search import quiet
 from vu_jax.errors import UserError
 from vu_jax.search import Space, choice, log_uniform, text_of, uniform
 

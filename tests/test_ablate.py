@@ -16,13 +16,9 @@ import numpy as np
 import pytest
 from programs import MAIN_JOB, SMALL, call
 
-import experiments.ablation_work
-import experiments.assemble
-from experiments.assemble import assemble
-from experiments.cli import split_overrides
-from experiments.group import Member
-from experiments.group_record import Outcome
-from experiments.variants import (
+import experiments.ablations.work
+import experiments.running.assemble
+from experiments.ablations.variants import (
   Variant,
   as_text,
   baseline,
@@ -34,6 +30,10 @@ from experiments.variants import (
   variant_of,
   varied_values,
 )
+from experiments.cli import split_overrides
+from experiments.groups.record import Outcome
+from experiments.groups.train import Member
+from experiments.running.assemble import assemble
 from vu_jax.config import load
 from vu_jax.errors import UserError
 from vu_jax.report.ablation import load_ablation
@@ -96,8 +96,8 @@ def write_run(workdir: pathlib.Path, right: int, size: int = 1) -> None:
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
   """Instead of training; what is never computed is not traced either."""
   made = Trainer()
-  monkeypatch.setattr(experiments.ablation_work, "train_group", made)
-  monkeypatch.setattr(experiments.assemble, "check_shapes", lambda experiment: None)
+  monkeypatch.setattr(experiments.ablations.work, "train_group", made)
+  monkeypatch.setattr(experiments.running.assemble, "check_shapes", lambda experiment: None)
   return made
 
 
@@ -361,7 +361,7 @@ def test_work_is_shared_with_other_processes(ablate, trainer: Trainer, tmp_path:
   )
   assert holder.stdout is not None
   assert holder.stdout.readline() == "True\n"
-  monkeypatch.setattr(experiments.ablation_work.time, "sleep", lambda s: holder.communicate("\n"))
+  monkeypatch.setattr(experiments.ablations.work.time, "sleep", lambda s: holder.communicate("\n"))
   ended = ablate("--seeds=1", "--vary=model.hidden=(8,)")
   assert ended.code == 0, ended.err
   assert trainer.groups == [["model.hidden=_8/seed0"], ["baseline/seed0"]]

@@ -11,7 +11,7 @@ import pytest
 from films import FRAMES, film
 
 from configs import motion_frame_cnn
-from experiments.assemble import assemble
+from experiments.running.assemble import assemble
 from vu_jax.data.audio.store import encode_track, read_sound, stored_sound
 from vu_jax.data.audio.track import Track, read_track
 from vu_jax.data.audio.window import Audio, clip_sound, middle, num_samples

@@ -3,11 +3,11 @@
 import pytest
 from peers import peer
 
-from experiments.assemble import with_preset
 from experiments.benchmark import measure_row
 from experiments.benchmarks.models import suite
 from experiments.benchmarks.models.cases import KINDS, ModelCase
 from experiments.benchmarks.timing import Options
+from experiments.running.assemble import with_preset
 from vu_jax.config import find_module
 
 CASES = [case for cases in KINDS.values() for case in cases]

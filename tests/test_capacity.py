@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.capacity import (
+from experiments.running.capacity import (
   CHIPS,
   Chip,
   Cluster,

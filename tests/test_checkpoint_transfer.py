@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from test_checkpoint import Numbers
 
-from experiments.start import filled
+from experiments.running.start import filled
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.checkpoint.transfer import place, read_variables, transfer
 from vu_jax.errors import UserError

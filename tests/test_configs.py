@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from experiments.assemble import assemble
+from experiments.running.assemble import assemble
 from vu_jax.config import load
 
 CONFIGS = sorted(p for p in pathlib.Path("configs").glob("*.py") if p.stem not in ("common", "__init__"))
@@ -19,7 +19,7 @@ def test_config_builds(path: pathlib.Path):
   experiment = assemble(load(str(path), NEEDS.get(name, {})))
   resolved = experiment.resolved()
   assert resolved["data"]["name"] == name
-  with mock.patch("experiments.assemble.check_shapes"):  # the shapes are those of the first time
+  with mock.patch("experiments.running.assemble.check_shapes"):  # the shapes are those of the first time
     assert assemble(resolved).resolved() == resolved
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from programs import SMALL, call, job
 
-from experiments.assemble import assemble
 from experiments.cli import console
-from experiments.group import Member, OnScores, nobody, train_group
-from experiments.group_record import Outcome, Record, should_shrink
-from experiments.members import grouped
+from experiments.groups.members import grouped
+from experiments.groups.record import Outcome, Record, should_shrink
+from experiments.groups.train import Member, OnScores, nobody, train_group
+from experiments.running.assemble import assemble
 from vu_jax.config import load
 from vu_jax.errors import UserError
 from vu_jax.report.records import Run, load_run

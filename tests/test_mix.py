@@ -10,7 +10,7 @@ import optax
 import pytest
 from test_step import TASK, init, make_batch, make_net
 
-from experiments.assemble import altered, assemble
+from experiments.running.assemble import altered, assemble
 from vu_jax.config import load
 from vu_jax.data.augmentation.augment import Augment
 from vu_jax.errors import UserError

@@ -9,9 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.motion_frame_cnn import get_config
-from experiments.assemble import assemble
 from experiments.cli import console
-from experiments.training_data import training_data
+from experiments.running.assemble import assemble
+from experiments.running.training_data import training_data
 from vu_jax.data.joined import JoinedSource
 from vu_jax.data.loader import train_batches
 from vu_jax.data.prepare import prepare, read_facts

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from einops import reduce
 
-from experiments.assemble import Experiment, assemble
-from experiments.members import MAY_VARY, population_of, program, together, values_of
+from experiments.groups.members import MAY_VARY, population_of, program, together, values_of
+from experiments.running.assemble import Experiment, assemble
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.config import names
 from vu_jax.errors import UserError

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import preflight
-from experiments.preflight import StepMemory, check_disk, check_memory, loader_rate, step_rate, verdict
+from experiments.running import preflight
+from experiments.running.preflight import StepMemory, check_disk, check_memory, loader_rate, step_rate, verdict
 from vu_jax.errors import UserError
 from vu_jax.train.loop import Train
 

@@ -16,11 +16,11 @@ pytest.importorskip("optuna", reason="needs the extra [sweep]")
 
 from optuna.trial import TrialState
 
-from experiments import study as study_module
-from experiments import sweep_workers
-from experiments.study import Study
-from experiments.sweep_plan import Objective, Plan
-from experiments.sweep_workers import work
+from experiments.sweeps import study as study_module
+from experiments.sweeps import workers as sweep_workers
+from experiments.sweeps.plan import Objective, Plan
+from experiments.sweeps.study import Study
+from experiments.sweeps.workers import work
 from vu_jax.errors import UserError
 from vu_jax.search import choice, integers
 from vu_jax.train.signals import Interrupted

@@ -11,8 +11,8 @@ import pytest
 from programs import MAIN_JOB, SMALL, call
 from rich.console import Console
 
-from experiments.sweep_devices import Share, shares
-from experiments.sweep_view import Lines, View, last_step
+from experiments.sweeps.devices import Share, shares
+from experiments.sweeps.view import Lines, View, last_step
 from vu_jax.data.parallel import available_cores
 
 FRAMES = "configs/motion_frame_cnn.py"

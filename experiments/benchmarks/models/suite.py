@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.assemble import with_preset
 from experiments.benchmarks.models import torch_models
 from experiments.benchmarks.models.cases import KINDS, ModelCase
 from experiments.benchmarks.models.torch_models import CLASSES
 from experiments.benchmarks.timing import AbsentError, Contender, Options, Pass, Row, jax_contender
+from experiments.running.assemble import with_preset
 from vu_jax.build import build
 from vu_jax.config import find_module
 from vu_jax.cost import forward_flops

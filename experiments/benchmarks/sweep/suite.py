@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.assemble import Experiment, assemble
 from experiments.benchmarks.loader import videos
 from experiments.benchmarks.timing import Contender, Options, Row
-from experiments.members import population_of, together
+from experiments.groups.members import population_of, together
+from experiments.running.assemble import Experiment, assemble
 from vu_jax.cost import peak_bytes
 from vu_jax.data.loader import train_batches
 from vu_jax.data.video.stores import Store

@@ -8,8 +8,8 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 
-from experiments.assemble import Experiment
-from experiments.outcome import provenance
+from experiments.running.assemble import Experiment
+from experiments.running.outcome import provenance
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.checkpoint.transfer import Transfer, place, read_variables, transfer
 from vu_jax.disk import write_text

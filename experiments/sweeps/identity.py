@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.sweep_plan import Plan
+from experiments.sweeps.plan import Plan
 from vu_jax.checkpoint.workdir import MAY_CHANGE
 from vu_jax.config import diff, plain
 from vu_jax.errors import UserError

@@ -5,7 +5,7 @@ Pure arithmetic; `launch --plan=CHIPS,CLIPS` measures, calls it and prints the t
 
 from dataclasses import dataclass
 
-from experiments.preflight import SPARE
+from experiments.running.preflight import SPARE
 from vu_jax.errors import UserError
 
 _TRAINING = 3  # a training step computes about three times what a forward pass does: forward, inputs, kernels

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from experiments.extra import Extra, extra_datasets
+from experiments.running.extra import Extra, extra_datasets
 from vu_jax.build import Section, build, check, nearest
 from vu_jax.config import find_module, plain
 from vu_jax.data.audio.window import Audio, num_samples

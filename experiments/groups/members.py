@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.assemble import Experiment
+from experiments.running.assemble import Experiment
 from vu_jax.config import diff, digest, flat
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.trained import Trained
+from experiments.running.trained import Trained
 from vu_jax.data.loader import eval_batches, num_eval_batches
 from vu_jax.data.protocol import Eval
 from vu_jax.data.source import PreparedSource, Source

@@ -20,13 +20,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.assemble import Experiment
-from experiments.group_record import Outcome
-from experiments.members import grouped
-from experiments.sweep_groups import Group, Groups
-from experiments.sweep_identity import FILE, check_directory, identity
-from experiments.sweep_plan import Plan, planned
-from experiments.sweep_search import importances, pruner, quiet, read_back, sampler, stored, suggest
+from experiments.groups.members import grouped
+from experiments.groups.record import Outcome
+from experiments.running.assemble import Experiment
+from experiments.sweeps.groups import Group, Groups
+from experiments.sweeps.identity import FILE, check_directory, identity
+from experiments.sweeps.plan import Plan, planned
+from experiments.sweeps.search import importances, pruner, quiet, read_back, sampler, stored, suggest
 from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 from vu_jax.search import Values, grid

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.ablation_plan import Plan
-from experiments.group import OnScores, train_group
+from experiments.ablations.plan import Plan
+from experiments.groups.train import OnScores, train_group
 from experiments.progress import progress_lines
 from vu_jax.data.claims import Claims
 from vu_jax.errors import UserError

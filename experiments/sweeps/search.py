@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import optuna
 
-from experiments.sweep_plan import Objective, Plan
+from experiments.sweeps.plan import Objective, Plan
 from vu_jax.errors import UserError
 from vu_jax.search import Parameter, Values, is_active, text_of
 

@@ -15,11 +15,11 @@ from jax.sharding import Mesh
 from PIL import Image
 from rich.console import Console
 
-from experiments.assemble import Experiment
-from experiments.plan import parameters
-from experiments.ready import Ready
-from experiments.score import Scored, score, shown
-from experiments.trained import Trained
+from experiments.running.announce import parameters
+from experiments.running.assemble import Experiment
+from experiments.running.ready import Ready
+from experiments.running.score import Scored, score, shown
+from experiments.running.trained import Trained
 from vu_jax.data.loader import load_clip
 from vu_jax.data.protocol import Eval
 from vu_jax.data.quarantine import read_quarantine

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.group_part import Member, OnScores, Part, nobody
-from experiments.group_record import Outcome, Record
+from experiments.groups.part import Member, OnScores, Part, nobody
+from experiments.groups.record import Outcome, Record
 
 __all__ = ["Member", "OnScores", "Outcome", "nobody", "train_group"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
-from experiments.group import Member, train_group
-from experiments.group_record import Outcome
-from experiments.members import MAY_VARY
-from experiments.study import MOST_DEATHS, StorageError, Study
-from experiments.sweep_groups import Group
-from experiments.sweep_plan import Plan
-from experiments.sweep_record import write_record
+from experiments.groups.members import MAY_VARY
+from experiments.groups.record import Outcome
+from experiments.groups.train import Member, train_group
+from experiments.sweeps.groups import Group
+from experiments.sweeps.plan import Plan
+from experiments.sweeps.record import write_record
+from experiments.sweeps.study import MOST_DEATHS, StorageError, Study
 from vu_jax.errors import UserError
 from vu_jax.train.signals import Interrupted, StopSignals
 

@@ -14,14 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from experiments.assemble import Experiment
-from experiments.group_record import Outcome, Record, should_shrink
-from experiments.members import population_of, together
-from experiments.outcome import facts_of_run, final_split, write_outcome
-from experiments.ready import make_ready
-from experiments.score import score_members, shown
-from experiments.start import fill_members, open_checkpoints
-from experiments.trained import Trained, note_dataset, short_side
+from experiments.groups.members import population_of, together
+from experiments.groups.record import Outcome, Record, should_shrink
+from experiments.running.assemble import Experiment
+from experiments.running.outcome import facts_of_run, final_split, write_outcome
+from experiments.running.ready import make_ready
+from experiments.running.score import score_members, shown
+from experiments.running.start import fill_members, open_checkpoints
+from experiments.running.trained import Trained, note_dataset, short_side
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.checkpoint.scores import waited
 from vu_jax.checkpoint.workdir import claim_workdir

@@ -4,9 +4,9 @@ import time
 
 from rich.console import Console
 
-from experiments.sweep_devices import here, shares
-from experiments.sweep_plan import Plan, planned
-from experiments.sweep_view import View, best_table, shown
+from experiments.sweeps.devices import here, shares
+from experiments.sweeps.plan import Plan, planned
+from experiments.sweeps.view import View, best_table, shown
 from vu_jax.errors import UserError
 from vu_jax.report.sweep_page import write_sweep_page
 from vu_jax.search import combinations
@@ -41,7 +41,7 @@ def announce(plan: Plan, jobs: int, cluster: str, screen: Console) -> None:
 
 def dry_run(plan: Plan, screen: Console) -> None:
   """Shows what a new sweep would begin with; nothing is written."""
-  from experiments.study import draw
+  from experiments.sweeps.study import draw
 
   announce(plan, 1, "", screen)
   asked, groups = draw(plan)

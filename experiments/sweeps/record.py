@@ -6,10 +6,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.study import REASON, SECONDS, Study
-from experiments.sweep_groups import RECORD
-from experiments.sweep_plan import Plan, planned
-from experiments.sweep_search import read_back
+from experiments.sweeps.groups import RECORD
+from experiments.sweeps.plan import Plan, planned
+from experiments.sweeps.search import read_back
+from experiments.sweeps.study import REASON, SECONDS, Study
 from vu_jax.config import plain
 from vu_jax.disk import write_text
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.assemble import Experiment
+from experiments.running.assemble import Experiment
 from vu_jax.cost import peak_bytes
 from vu_jax.disk import free_bytes
 from vu_jax.errors import UserError

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from experiments.assemble import NAMED, Experiment, assemble
+from experiments.running.assemble import NAMED, Experiment, assemble
 from vu_jax.build import Section, nearest
 from vu_jax.config import beside, diff, digest, find_module, flat, load
 from vu_jax.errors import UserError

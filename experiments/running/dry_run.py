@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import jax
 from rich.console import Console
 
-from experiments.assemble import Experiment
-from experiments.capacity import CHIPS, Chip, Cluster, Measured, table
-from experiments.preflight import loader_rate, step_rate, total_bytes, verdict
-from experiments.ready import Ready
+from experiments.running.assemble import Experiment
+from experiments.running.capacity import CHIPS, Chip, Cluster, Measured, table
+from experiments.running.preflight import loader_rate, step_rate, total_bytes, verdict
+from experiments.running.ready import Ready
 from vu_jax.train.mesh import to_devices
 
 

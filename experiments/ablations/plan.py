@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.assemble import Experiment, assemble
-from experiments.group import Member
-from experiments.group_record import Outcome
-from experiments.members import grouped
-from experiments.variants import Variant, command, own, seeded
+from experiments.ablations.variants import Variant, command, own, seeded
+from experiments.groups.members import grouped
+from experiments.groups.record import Outcome
+from experiments.groups.train import Member
+from experiments.running.assemble import Experiment, assemble
 from vu_jax.checkpoint.workdir import MAY_CHANGE
 from vu_jax.config import diff, load
 from vu_jax.disk import write_text

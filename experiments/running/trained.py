@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from experiments.assemble import Experiment, assemble
+from experiments.running.assemble import Experiment, assemble
 from vu_jax.checkpoint.saving import Checkpoints
 from vu_jax.disk import write_text
 from vu_jax.errors import UserError

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.cluster import Cluster, failure, need_submitit, open_cluster, submit
-from experiments.sweep_devices import Share, here, shares
-from experiments.sweep_plan import Plan
-from experiments.sweep_workers import work
+from experiments.sweeps.devices import Share, here, shares
+from experiments.sweeps.plan import Plan
+from experiments.sweeps.workers import work
 from vu_jax.backend import fast_cpu
 from vu_jax.errors import UserError
 from vu_jax.train.signals import Interrupted, StopSignals

@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
-from experiments.assemble import Experiment
+from experiments.running.assemble import Experiment
 from vu_jax.cost import forward_flops
 from vu_jax.train.param_groups import describe
 

@@ -8,11 +8,11 @@ from typing import Any
 from jax.sharding import Mesh
 from rich.console import Console
 
-from experiments.assemble import Experiment
-from experiments.plan import announce, clip_flops, enable_compile_cache
-from experiments.preflight import StepMemory, check_best_metric, check_disk, check_memory, step_memory
 from experiments.prepare import prepared
-from experiments.training_data import TrainingData, training_data
+from experiments.running.announce import announce, clip_flops, enable_compile_cache
+from experiments.running.assemble import Experiment
+from experiments.running.preflight import StepMemory, check_best_metric, check_disk, check_memory, step_memory
+from experiments.running.training_data import TrainingData, training_data
 from vu_jax.data.loader import train_batches
 from vu_jax.data.prepare import check_split, check_stored
 from vu_jax.train.distributed import in_turn

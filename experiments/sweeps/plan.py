@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from experiments.assemble import Experiment, assemble
+from experiments.running.assemble import Experiment, assemble
 from vu_jax.config import load
 from vu_jax.data.prepare import default_data_dir
 from vu_jax.errors import UserError
