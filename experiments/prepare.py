@@ -20,10 +20,10 @@ from experiments.prepare_jobs import prepare_by_jobs
 from experiments.preview import preview
 from experiments.progress import progress_bar
 from experiments.running.assemble import Experiment, assemble
+from experiments.running.dataset import prepared, saying
 from vu_jax.config import load
 from vu_jax.data.parts import parse_shard
-from vu_jax.data.preparation import Say
-from vu_jax.data.prepare import check_stored, prepare, prepare_shard, read_facts, shards_text
+from vu_jax.data.prepare import check_stored, prepare_shard, shards_text
 from vu_jax.errors import UserError
 
 IN_DATASET = pathlib.Path()  # --preview without a file
@@ -106,19 +106,6 @@ def check_new(file: pathlib.Path) -> None:
     raise UserError(f"--preview: {file} exists already; name another with --preview=FILE, or remove it")
   if not file.parent.is_dir():
     raise UserError(f"--preview={file}: there is no folder {file.parent}")
-
-
-def prepared(
-  name: str, options: Any, data_dir: pathlib.Path, screen: Console, take_over: bool = False
-) -> tuple[pathlib.Path, dict[str, Any]]:
-  """The prepared folder and its facts, built now with a progress bar if it is not there; see `prepare`."""
-  with progress_bar(screen, "prepare", "clips") as progress:
-    directory = prepare(name, options, data_dir, progress, saying(screen), take_over)
-  return directory, read_facts(directory)
-
-
-def saying(screen: Console) -> Say:
-  return lambda text: screen.print(text, markup=False, soft_wrap=True)
 
 
 def show(facts: dict[str, Any], screen: Console) -> None:

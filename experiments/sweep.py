@@ -18,8 +18,8 @@ from rich.console import Console
 from experiments.cli import Arguments, console, run
 from experiments.cluster import need_submitit, parse_slurm
 from experiments.launch import EXIT_CODES
-from experiments.prepare import prepared
 from experiments.running.assemble import assemble, run_name
+from experiments.running.dataset import prepared
 from experiments.sweeps.identity import check_directory
 from experiments.sweeps.plan import Plan, check_space, objective_of, planned
 from experiments.sweeps.show import announce, conclude, dry_run, watch

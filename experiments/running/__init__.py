@@ -1,7 +1,7 @@
 """One run, from its config to its records.
 
 assemble.py, extra.py                  a config becomes an experiment, with further training data
-training_data.py                       what it trains on
+dataset.py, training_data.py           the prepared dataset; what it trains on
 ready.py                               everything up to step 1: data, compiled step, checks
     preflight.py, announce.py          memory, disk and speed checked; what it is about to do, printed
 start.py                               checkpoints, and the state that it begins with

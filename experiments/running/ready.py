@@ -8,9 +8,9 @@ from typing import Any
 from jax.sharding import Mesh
 from rich.console import Console
 
-from experiments.prepare import prepared
 from experiments.running.announce import announce, clip_flops, enable_compile_cache
 from experiments.running.assemble import Experiment
+from experiments.running.dataset import prepared
 from experiments.running.preflight import StepMemory, check_best_metric, check_disk, check_memory, step_memory
 from experiments.running.training_data import TrainingData, training_data
 from vu_jax.data.loader import train_batches

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.prepare import prepared
 from experiments.running.assemble import Experiment
+from experiments.running.dataset import prepared
 from vu_jax.data.joined import JoinedSource, label_map
 from vu_jax.data.loader import training_order
 from vu_jax.data.order import Order, mixture
