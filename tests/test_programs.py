@@ -180,7 +180,7 @@ def _one_line(ended: Ended, *named: str) -> None:
     ({"model__hidden": "(4,0)"}, ["config.model.hidden[1] = 0"]),
     ({"model__name": "conv_lstn"}, ["config.model.name", '"conv_lstm"']),
     ({"clip__num_frames": "9"}, ["9 frames", "has 8", "config.clip.num_frames"]),
-    ({"clip__num_frames": "1", "model__input": "differences"}, ["at least 2 frames", "not 1"]),
+    ({"clip__num_frames": "1", "pixels__seen": "differences"}, ["config.pixels.seen", "at least 2 frames", "not 1"]),
     ({"pixels__crop": "40"}, ["config.pixels.crop = 40", "16x16"]),
     ({"train__eval_split": "val"}, ["eval_split", "validation"]),
     ({"optim__warmup_steps": "6"}, ["warmup_steps = 6", "train.steps = 6"]),
