@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 import sweep_stub
-from sweep_stub import train_stub
-
-pytest.importorskip("optuna", reason="needs the extra [sweep]")
-
 from optuna.trial import TrialState
+from sweep_stub import train_stub
 
 from experiments.sweeps import study as study_module
 from experiments.sweeps import workers as sweep_workers
