@@ -62,11 +62,11 @@ def parameters(params: Any) -> int:
   return sum(p.size for p in jax.tree.leaves(params))
 
 
-def clip_flops(experiment: Experiment) -> int:
-  """Floating-point operations of one clip's forward pass; a multiply-add is two."""
+def clip_flops(experiment: Experiment, variables: Any) -> int:
+  """Floating-point operations of one clip's forward pass; a multiply-add is two. `variables` are their shapes."""
   shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype), experiment.batch_shapes())
   net = experiment.net()
-  return forward_flops(lambda v, b: net.apply(v, b, train=False), experiment.variable_shapes(), shapes)
+  return forward_flops(lambda v, b: net.apply(v, b, train=False), variables, shapes)
 
 
 def memory(peak: int) -> str:
@@ -77,3 +77,4 @@ def memory(peak: int) -> str:
 def enable_compile_cache(data_dir: pathlib.Path) -> None:
   """Keeps compiled programs between runs, so that a second start compiles nothing."""
   jax.config.update("jax_compilation_cache_dir", str(data_dir / "xla"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # JAX's own second leaves out small networks

@@ -80,8 +80,9 @@ def make_ready(
   if not (workdir / "checkpoints").exists():
     check_disk(workdir, steps.shapes, experiment.train)
   train_step = steps.train.lower(steps.shapes, experiment.batch_shapes()).compile()
-  memory, flops = step_memory(train_step, steps.shapes, size, mesh), clip_flops(experiment)
-  params = experiment.variable_shapes()["params"]
-  announce(experiment, facts, data.num_clips, workdir, mesh, params, flops, memory.peak, screen)
+  memory = step_memory(train_step, steps.shapes, size, mesh)
+  variables = experiment.variable_shapes()
+  flops = clip_flops(experiment, variables)
+  announce(experiment, facts, data.num_clips, workdir, mesh, variables["params"], flops, memory.peak, screen)
   check_memory(memory, experiment.mesh.fsdp)
   return Ready(experiment, mesh, directory, facts, data, steps, train_step, memory, flops)
