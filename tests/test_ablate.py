@@ -20,21 +20,18 @@ import experiments.ablations.work
 import experiments.running.assemble
 from experiments.ablations.variants import (
   Variant,
-  as_text,
   baseline,
   check_variants,
-  command,
   named_values,
   seeded,
-  split_values,
   variant_of,
   varied_values,
 )
 from experiments.cli import split_overrides
 from experiments.groups.record import Outcome
 from experiments.groups.train import Member
-from experiments.running.assemble import assemble
-from vu_jax.config import load
+from experiments.running.assemble import assemble, launch_command
+from vu_jax.config import load, split_values, text_of
 from vu_jax.errors import UserError
 from vu_jax.report.ablation import load_ablation
 from vu_jax.train.signals import Interrupted
@@ -144,8 +141,8 @@ def test_the_printed_command_repeats_a_run_exactly(base: Variant, values: dict[s
   """As a shell splits it, and as `launch` reads it."""
   overrides, experiment = seeded(MAIN_JOB, made(base, **values), 2)
   program, words = (
-    shlex.split(command(MAIN_JOB, overrides, "runs/x"))[:3],
-    shlex.split(command(MAIN_JOB, overrides, "x"))[3:],
+    shlex.split(launch_command(MAIN_JOB, overrides, "runs/x"))[:3],
+    shlex.split(launch_command(MAIN_JOB, overrides, "x"))[3:],
   )
   rest, typed = split_overrides(words)
   assert program == ["python", "-m", "experiments.launch"]
@@ -186,7 +183,7 @@ def test_values_are_split_outside_of_brackets():
     "a=1 b=x": {"a": "1", "b": "x"},
     "a=2 b=x": {"a": "2", "b": "x"},
   }
-  assert [as_text(v) for v in ("gru", (4, 8), 1e-05, True)] == ["gru", "(4, 8)", "1e-05", "True"]
+  assert [text_of(v) for v in ("gru", (4, 8), 1e-05, True)] == ["gru", "(4, 8)", "1e-05", "True"]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,28 @@ def load(path: str, overrides: Mapping[str, str]) -> ConfigDict:
   return config.lock()
 
 
+def text_of(value: Any) -> str:
+  """What the command line takes for a value: --config.KEY=TEXT; read back, it is the value again."""
+  return value if isinstance(value, str) else repr(value)
+
+
+def split_values(text: str, mark: str = ",") -> list[str]:
+  """ "(8,16),(4,),x" -> ["(8,16)", "(4,)", "x"]: at marks that stand in no brackets or quotes."""
+  parts, depth, quote = [""], 0, ""
+  for letter in text:
+    if quote:
+      quote = "" if letter == quote else quote
+    elif letter in "\"'":
+      quote = letter
+    else:
+      depth += (letter in "([{") - (letter in ")]}")
+    if letter == mark and not depth and not quote:
+      parts.append("")
+    else:
+      parts[-1] += letter
+  return [part.strip() for part in parts]
+
+
 def beside(path: str, name: str) -> Any:
   """What another function of an experiment file returns, such as `get_ablations`; None if the file has none.
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from vu_jax.build import nearest
+from vu_jax.config import split_values, text_of
 from vu_jax.errors import UserError
 
 Kind: TypeAlias = Literal["choice", "uniform", "log_uniform", "integers"]
@@ -107,11 +108,6 @@ def _check_range(kind: str, low: Any, high: Any) -> None:
       raise UserError(f"{shown}: must be two numbers")
   if low >= high:
     raise UserError(f"{shown}: the first must be below the second")
-
-
-def text_of(value: Any) -> str:
-  """What the command line takes for a value: --config.KEY=TEXT; read back, it is the value again."""
-  return value if isinstance(value, str) else repr(value)
 
 
 def checked_space(space: Any, where: str) -> Space:
@@ -217,7 +213,7 @@ def parse_vary(texts: Sequence[str]) -> Space:
     key = key.strip().removeprefix("config.")
     if key in found:
       raise UserError(f"--vary {text}: {key} is given twice")
-    spec, *conditions = _split(rest, "@")
+    spec, *conditions = split_values(rest, "@")
     try:
       found[key] = _parameter(spec.strip(), dict(_condition(c) for c in conditions))
     except UserError as error:
@@ -228,9 +224,9 @@ def parse_vary(texts: Sequence[str]) -> Space:
 def _parameter(spec: str, when: Values) -> Parameter:
   call = _SPEC.fullmatch(spec)
   if not call:
-    return choice(*map(_value, _split(spec, ",")), when=when)
+    return choice(*map(_value, split_values(spec, ",")), when=when)
   makers = {"uniform": uniform, "log_uniform": log_uniform, "integers": integers}
-  kind, values = call[1], [_value(text) for text in _split(call[2], ",")]
+  kind, values = call[1], [_value(text) for text in split_values(call[2], ",")]
   if kind == "choice":
     return choice(*values, when=when)
   if kind not in makers:
@@ -257,23 +253,6 @@ def _value(text: str) -> Any:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
     return text
-
-
-def _split(text: str, mark: str) -> list[str]:
-  """At marks that stand in no brackets or quotes."""
-  parts, depth, quote = [""], 0, ""
-  for letter in text:
-    if quote:
-      quote = "" if letter == quote else quote
-    elif letter in "\"'":
-      quote = letter
-    else:
-      depth += (letter in "([{") - (letter in ")]}")
-    if letter == mark and not depth and not quote:
-      parts.append("")
-    else:
-      parts[-1] += letter
-  return parts
 
 
 def combinations(space: Space) -> float:

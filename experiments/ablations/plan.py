@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.ablations.variants import Variant, command, own, seeded
+from experiments.ablations.variants import Variant, own, seeded
 from experiments.groups.members import grouped
 from experiments.groups.record import Outcome
 from experiments.groups.train import Member
-from experiments.running.assemble import Experiment, assemble
+from experiments.running.assemble import Experiment, assemble, launch_command
 from vu_jax.checkpoint.workdir import MAY_CHANGE
 from vu_jax.config import diff, load
 from vu_jax.disk import write_text
@@ -44,7 +44,7 @@ class Wish:
   def run(self, name: str, variant: Variant, seed: int) -> tuple[dict[str, Any], Experiment]:
     """The record of a run in an ablation of that name, and its experiment."""
     overrides, experiment = seeded(self.config, variant, seed)
-    alone = command(self.config, overrides, f"runs/{name}_{variant.folder}_seed{seed}")
+    alone = launch_command(self.config, overrides, f"runs/{name}_{variant.folder}_seed{seed}")
     run = f"runs/{variant.folder}/seed{seed}"
     return {"seed": seed, "run": run, "command": alone, "overrides": overrides}, experiment
 

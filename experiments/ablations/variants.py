@@ -7,22 +7,21 @@ an ordinary one: `--config=FILE --config.KEY=VALUE ...` says all of it.
 import dataclasses
 import itertools
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
+from experiments.groups.members import ORDER_SEED, SEED
 from experiments.running.assemble import NAMED, Experiment, assemble
 from vu_jax.build import Section, nearest
-from vu_jax.config import beside, diff, digest, find_module, flat, load
+from vu_jax.config import beside, diff, digest, find_module, flat, load, split_values, text_of
 from vu_jax.errors import UserError
 from vu_jax.report.ablation import BASELINE
 
 Overrides: TypeAlias = dict[str, str]  # dotted key -> typed text
 Values: TypeAlias = dict[str, Any]  # dotted key -> value
-SEED, ORDER_SEED = "seed", "loader.order_seed"
 _LONGEST = 80  # letters of a folder's name
 
 
@@ -102,18 +101,6 @@ def varied_values(texts: Sequence[str], cross: bool) -> dict[str, Values]:
   return found
 
 
-def split_values(text: str) -> list[str]:
-  """ "(8,16),(4,),x" -> ["(8,16)", "(4,)", "x"]: commas inside of brackets do not count."""
-  parts, depth = [""], 0
-  for letter in text:
-    depth += (letter in "([{") - (letter in ")]}")
-    if letter == "," and depth == 0:
-      parts.append("")
-    else:
-      parts[-1] += letter
-  return [part.strip() for part in parts]
-
-
 def variant_of(path: str, base: Variant, name: str, values: Mapping[str, Any]) -> Variant:
   """Raises UserError, which names the variant, if its config cannot be had of this baseline."""
   if SEED in values:
@@ -135,7 +122,7 @@ def merged(config: ConfigDict, typed: Overrides, values: Mapping[str, Any]) -> O
   Args:
     config: of the baseline. typed: what was typed beside it. values: of the variant.
   """
-  texts = {key: as_text(value) for key, value in values.items()}
+  texts = {key: text_of(value) for key, value in values.items()}
   for kind, attribute in NAMED.items():
     name = texts.pop(f"{kind}.name", None)
     section: Section = config.get(kind, {})
@@ -143,15 +130,10 @@ def merged(config: ConfigDict, typed: Overrides, values: Mapping[str, Any]) -> O
       continue
     cls = getattr(find_module(kind, name), attribute)
     keys = {f.name for f in dataclasses.fields(cls)} - {"name", "parent"}
-    kept = {f"{kind}.{key}": as_text(value) for key, value in section.items() if key in keys}
+    kept = {f"{kind}.{key}": text_of(value) for key, value in section.items() if key in keys}
     typed = {key: text for key, text in typed.items() if not key.startswith(f"{kind}.")}
     typed = {**typed, kind: name, **kept}
   return typed | texts
-
-
-def as_text(value: Any) -> str:
-  """A value as it is typed on the command line."""
-  return str(value) if isinstance(value, str) else repr(value)
 
 
 def check_variants(base: Variant, variants: Sequence[Variant]) -> None:
@@ -182,9 +164,3 @@ def seeded(path: str, variant: Variant, seed: int) -> tuple[Overrides, Experimen
   if other == flat(load(path, variant.overrides)) | {SEED: 0}:
     return overrides, dataclasses.replace(variant.experiment, seed=seed)  # assembling takes a second
   return overrides, assemble(load(path, overrides))
-
-
-def command(path: str, overrides: Overrides, workdir: str) -> str:
-  """What trains a run alone, to be pasted into a shell."""
-  words = [f"--config={path}", *(f"--config.{key}={text}" for key, text in overrides.items()), f"--workdir={workdir}"]
-  return shlex.join(["python", "-m", "experiments.launch", *words])

@@ -19,7 +19,7 @@ from experiments.groups.record import Outcome, Record, should_shrink
 from experiments.running.assemble import Experiment
 from experiments.running.outcome import facts_of_run, final_split, write_outcome
 from experiments.running.ready import make_ready
-from experiments.running.score import score_members, shown
+from experiments.running.score import Scored, score_members, shown
 from experiments.running.start import fill_members, open_checkpoints
 from experiments.running.trained import Trained, note_dataset, short_side
 from vu_jax.checkpoint.saving import Checkpoints
@@ -147,7 +147,7 @@ class Part:
     patience = self.options.stop_patience
     done = [n for n in figures if last or (patience and waited(self.own[n].scores, self.options.best) >= patience)]
     if done:
-      self._conclude(done, state, step, batches)
+      self._conclude(done, found, state, step, batches)
     for n in self.running():
       if self.record.members[n] in pruned:
         self._save(n, state, step, batches)
@@ -164,14 +164,15 @@ class Part:
     """Places in this population of the members that have not ended."""
     return [n for n in range(len(self.members)) if n not in self.ended]
 
-  def _conclude(self, done: Sequence[int], state: Any, step: int, batches: Any) -> None:
-    """The final evaluation of these members, and what they leave behind."""
+  def _conclude(self, done: Sequence[int], found: list[Scored], state: Any, step: int, batches: Any) -> None:
+    """The final evaluation of these members, where that is not what was `found` just now, and what they leave."""
     ready, views = self.ready, self.ready.experiment.eval
     split = self.split or final_split(ready.facts["splits"], self.options.eval_split)
     trained, tasks = self._trained(state), [e.task for e in self.experiments]
-    found = shown(
-      self.screen, trained, split, views, lambda source, on: score_members(trained, tasks, state, source, views, on)
-    )
+    if (split, views) != (self.options.eval_split, ONE_VIEW):
+      found = shown(
+        self.screen, trained, split, views, lambda source, on: score_members(trained, tasks, state, source, views, on)
+      )
     for n in done:
       self._save(n, state, step, batches)
       workdir, own = self.members[n].workdir, member(state, n)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -240,6 +241,12 @@ def _section(config: Section, name: str) -> Section:
   if not hasattr(section, "items"):
     raise UserError(f"config.{name} = {section!r}: must be a section of keys")
   return section
+
+
+def launch_command(config: str, overrides: Mapping[str, str], workdir: str, *more: str) -> str:
+  """What trains a run alone, to be pasted into a shell."""
+  words = [f"--config={config}", *(f"--config.{key}={text}" for key, text in overrides.items())]
+  return shlex.join(["python", "-m", "experiments.launch", *words, f"--workdir={workdir}", *more])
 
 
 def run_name(config_path: str) -> str:

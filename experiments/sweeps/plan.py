@@ -1,7 +1,6 @@
 """What a sweep is: a config, the values to try, what counts, and where it all lies."""
 
 import pathlib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -9,15 +8,15 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from experiments.running.assemble import Experiment, assemble
-from vu_jax.config import load
+from experiments.groups.members import ORDER_SEED
+from experiments.running.assemble import Experiment, assemble, launch_command
+from vu_jax.config import load, text_of
 from vu_jax.data.prepare import default_data_dir
 from vu_jax.errors import UserError
-from vu_jax.search import Space, Values, examples, extremes, grid, text_of
+from vu_jax.search import Space, Values, examples, extremes, grid
 
 Sampler: TypeAlias = Literal["tpe", "random", "grid", "cmaes"]
 Pruner: TypeAlias = Literal["none", "halving", "median"]
-ORDER_SEED = "loader.order_seed"
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,8 @@ class Plan:
 
   def command(self, number: int, values: Values) -> str:
     """What runs a trial again, alone, into a directory of its own."""
-    words = [f"--config={self.config}", *(f"--config.{k}={v}" for k, v in self.all_overrides(values).items())]
-    words.append(f"--workdir=runs/{self.name}_{number:04d}")
-    if self.data_dir != default_data_dir():
-      words.append(f"--data_dir={self.data_dir}")
-    return "python -m experiments.launch " + shlex.join(words)
+    elsewhere = [f"--data_dir={self.data_dir}"] if self.data_dir != default_data_dir() else []
+    return launch_command(self.config, self.all_overrides(values), f"runs/{self.name}_{number:04d}", *elsewhere)
 
 
 def planned(plan: Plan) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import optuna
 
 from experiments.sweeps.plan import Objective, Plan
+from vu_jax.config import text_of
 from vu_jax.errors import UserError
-from vu_jax.search import Parameter, Values, is_active, text_of
+from vu_jax.search import Parameter, Values, is_active
 
 _REDUCTION = 3  # of trials, from rung to rung
 _RANDOM = 10  # trials before a sampler learns from them

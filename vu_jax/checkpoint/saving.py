@@ -23,6 +23,7 @@ from vu_jax.checkpoint.scores import Best, kept, read_scores, write_scores
 from vu_jax.checkpoint.seals import Sealer, broken_seal
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count, CountOrZero
+from vu_jax.hosts import anywhere
 
 FOLDER, DAMAGED = "checkpoints", "damaged_checkpoints"
 PREFIX = "step"
@@ -166,7 +167,7 @@ class Checkpoints:
       damage = f"{broken} is not as it was written" if broken else ""
     except (OSError, ValueError) as error:
       about, damage = {}, str(error) or type(error).__name__
-    if not _anywhere(bool(damage)):
+    if not anywhere(bool(damage)):
       return check_arrays(about["arrays"], arrays(state), folder)
     raise ValueError(damage or "another host finds it damaged")
 
@@ -205,15 +206,6 @@ class Checkpoints:
       raise UserError(
         f"{self.folder} cannot be written to: {trouble.lower()}; {last}: mend it, and the same command continues"
       ) from error
-
-
-def _anywhere(here: bool) -> bool:
-  """Whether it is so on any host; all of them must ask."""
-  if jax.process_count() == 1:
-    return here
-  from jax.experimental import multihost_utils
-
-  return bool(multihost_utils.process_allgather(np.array(here)).any())
 
 
 class _Policy(checkpoint_managers.PreservationPolicy):

@@ -138,9 +138,11 @@ class Turns:
     firsts, seconds = [], []
     for n in range(self.axis.on_each):
       first, second = self.program(values, state, batch, jnp.int32(n))
-      state = first if self.updates else state
-      firsts.append(first)
       seconds.append(second)
+      if self.updates:
+        state = first
+      else:
+        firsts.append(first)
     return (state if self.updates else _joined(firsts)), _joined(seconds)
 
   def lower(self, values: Values, state: Any, batch: Any) -> "Turns":

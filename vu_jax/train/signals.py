@@ -5,7 +5,8 @@ import signal
 import types
 
 import jax
-import numpy as np
+
+from vu_jax.hosts import anywhere
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, nothing lost, start me again
 
@@ -35,11 +36,7 @@ class StopSignals:
 
   def anywhere(self) -> bool:
     """Whether any of the hosts was asked to; all of them must call this at the same step."""
-    if jax.process_count() == 1:
-      return bool(self.name)
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.array(bool(self.name))).any())
+    return anywhere(bool(self.name))
 
   def raise_if_any(self) -> None:
     """Leaves long work whose result can be had again."""
