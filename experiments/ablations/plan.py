@@ -21,8 +21,9 @@ from vu_jax.disk import write_text
 from vu_jax.errors import UserError
 from vu_jax.glossary import Count
 from vu_jax.report.ablation import FILE
-from vu_jax.report.ablation_figures import outcome_file, read_json
+from vu_jax.report.ablation_figures import MEND, outcome_file
 from vu_jax.report.paired import Kind
+from vu_jax.report.records import read_json
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ class Plan:
 
   def ended(self, group: str) -> dict[str, Any] | None:
     """How a group has ended; None = not yet."""
-    file = outcome_file(self.directory, group)
-    return read_json(file) if file.is_file() else None
+    return read_json(outcome_file(self.directory, group), None, MEND)
 
   def end(self, group: str, outcomes: Iterable[Outcome], seconds: float) -> None:
     """Writes down how the runs of a group have ended."""
@@ -127,7 +127,7 @@ class Plan:
         "groups": {},
         "baseline": resolved,
       }
-    record = read_json(file)
+    record = read_json(file, {}, MEND)
     changed = {k: v for k, v in diff(record["baseline"], resolved).items() if not k.startswith(MAY_CHANGE)}
     if changed:
       shown = ", ".join(f"{k}: {old!r} there, {new!r} here" for k, (old, new) in list(changed.items())[:4])

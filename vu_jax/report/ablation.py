@@ -14,9 +14,10 @@ import numpy as np
 
 from vu_jax.checkpoint.scores import Best
 from vu_jax.errors import UserError
-from vu_jax.report.ablation_figures import Figures, mean, read_ends, read_figures, read_json, right_answers, spread
+from vu_jax.report.ablation_figures import MEND, Figures, mean, read_ends, read_figures, right_answers, spread
 from vu_jax.report.headline import is_fraction
 from vu_jax.report.paired import Comparison, Interval, Kind, compare_answers, compare_seeds, holm
+from vu_jax.report.records import read_json
 
 FILE = "ablation.json"
 BASELINE = "baseline"
@@ -127,7 +128,7 @@ def load_ablation(directory: pathlib.Path) -> Ablation:
   """
   if not (directory / FILE).is_file():
     raise UserError(f"{directory} holds no ablation: {FILE} is missing; give the --workdir of an ablation")
-  plan = read_json(directory / FILE)
+  plan = read_json(directory / FILE, {}, MEND)
   best, kind = Best(plan["metric"], plan["direction"]), plan["interval"]
   figures = read_figures(directory, plan["groups"], ("test", plan["eval_split"]))
   first = next(iter(figures.values()), None)

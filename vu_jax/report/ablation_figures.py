@@ -1,6 +1,5 @@
 """What the runs of an ablation recorded, and the spread of their scores."""
 
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from vu_jax.errors import UserError
 from vu_jax.report.headline import is_fraction
 from vu_jax.report.paired import Interval, Kind, interval, interval_words
-from vu_jax.report.records import read_predictions, read_rows
+from vu_jax.report.records import read_json, read_predictions, read_rows
 from vu_jax.report.statistics import wilson_interval
 
+MEND = "and the same command writes it again"  # a damaged record of an ablation
 Groups = Mapping[str, Sequence[str]]  # folder of a group -> the directories of its runs, both below the ablation's
 
 
@@ -40,20 +39,12 @@ def outcome_file(directory: pathlib.Path, group: str) -> pathlib.Path:
   return directory / f"{group}.json"
 
 
-def read_json(path: pathlib.Path) -> Any:
-  """Raises UserError if the file is damaged."""
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise UserError(f"{path} is not valid JSON ({error}); delete it, and the same command writes it again") from None
-
-
 def read_ends(directory: pathlib.Path, groups: Groups) -> dict[str, dict[str, Any]]:
   """Run -> its state ("complete", "failed" or "unfinished") and the reason of a failure."""
   ends: dict[str, dict[str, Any]] = {}
   for group, runs in groups.items():
     file = outcome_file(directory, group)
-    said = read_json(file)["runs"] if file.is_file() else {}
+    said = read_json(file, {"runs": {}}, MEND)["runs"]
     ends |= {run: {"state": "unfinished", "reason": "", **said.get(run, {})} for run in runs}
   return ends
 
@@ -64,7 +55,7 @@ def read_figures(directory: pathlib.Path, groups: Groups, splits: Sequence[str])
   for runs in groups.values():
     for run in runs:
       file = directory / run / "result.json"
-      result = read_json(file) if ends[run]["state"] == "complete" and file.is_file() else {}
+      result = read_json(file, {}, MEND) if ends[run]["state"] == "complete" else {}
       split = next((split for split in splits if isinstance(result.get(split), dict)), None)
       if split:
         found[run] = _figures(directory / run, result, split)

@@ -92,13 +92,13 @@ def load_run(run_dir: pathlib.Path) -> Run:
   names = ("config.json", "metrics.jsonl", "result.json")
   if not any((run_dir / name).is_file() for name in names):
     raise UserError(f"{run_dir} holds no run: none of {', '.join(names)} is there; give the --workdir of a run")
-  result = _read_json(run_dir / "result.json", {})
+  result = read_json(run_dir / "result.json", {})
   rows = read_rows(run_dir / "metrics.jsonl")
   evaluation = _newest_evaluation(result, rows)
   split = evaluation.split if evaluation and evaluation.final else "test"
   return Run(
     directory=run_dir,
-    config=_read_json(run_dir / "config.json", {}),
+    config=read_json(run_dir / "config.json", {}),
     rows=rows,
     result=result,
     evaluation=evaluation,
@@ -142,7 +142,7 @@ def read_predictions(path: pathlib.Path) -> Predictions | None:
 
 
 def _read_examples(folder: pathlib.Path) -> tuple[Example, ...]:
-  listed = _read_json(folder / "examples.json", [])
+  listed = read_json(folder / "examples.json", [])
   examples = [
     Example(
       id=str(entry["id"]),
@@ -194,10 +194,11 @@ def _json_lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_json(path: pathlib.Path, missing: Any) -> Any:
+def read_json(path: pathlib.Path, missing: Any, mend: str = "or write it again by resuming the run") -> Any:
+  """What a file holds, or `missing` without one; raises UserError, saying how to `mend` it, if it is damaged."""
   if not path.is_file():
     return missing
   try:
     return json.loads(path.read_text(encoding="utf-8"))
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise UserError(f"{path} is not valid JSON ({error}); delete it, or write it again by resuming the run") from None
+    raise UserError(f"{path} is not valid JSON ({error}); delete it, {mend}") from None
