@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 
+import jax
 import jaxlib
 
 _YNN = "--xla_cpu_experimental_ynn_fusion_type"
@@ -31,3 +32,13 @@ def fast_cpu() -> None:
   if mallopt is not None:
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def quick_compile() -> dict[str, bool | int]:
+  """`compiler_options` of jit for what runs once: it compiles in a quarter of the time and runs slower.
+
+  Only on the CPU, where the draws of the initial parameters of an S3D take 15 s to compile otherwise, and 4 s so.
+  """
+  if jax.default_backend() != "cpu" or not jaxlib.__version__.startswith("0.10."):
+    return {}
+  return {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}

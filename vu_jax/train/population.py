@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool
 from vu_jax.glossary import Count, CountOrZero, Fraction
 from vu_jax.train.member_axis import Given, Lowering, MemberAxis, Over, Values, default_lowering, over_members
 from vu_jax.train.mesh import parted, replicated, split
-from vu_jax.train.step import Alter, Batch, Steps, TrainState, eval_step, init_state, train_step
+from vu_jax.train.step import Alter, Batch, Steps, TrainState, compile_init, eval_step, init_state, train_step
 
 
 class Trial(NamedTuple):
@@ -122,12 +122,11 @@ def compile_population(
 
   shapes = jax.eval_shape(start, jax.ShapeDtypeStruct((size,), jnp.uint32))
   places = members_shardings(mesh, shapes, shard_min_size, over)
-  jitted = jax.jit(start, out_shardings=places)
   axis = MemberAxis(size, lowering, over, mesh, places)
   return Population(
     size=size,
     names=frozenset(values),
-    init=lambda seeds: jitted(np.array(seeds, np.int64).astype(np.uint32)),
+    init=compile_init(start, places),
     train=over_members(train, axis, updates=True),
     evaluate=over_members(evaluate, axis, updates=False),
     shapes=jax.tree.map(lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places),

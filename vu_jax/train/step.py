@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from vu_jax.backend import quick_compile
 from vu_jax.glossary import Count, Fraction
 from vu_jax.metrics.sums import masked
 from vu_jax.train.accumulate import accumulated
@@ -42,7 +45,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def init_state(
-  net: nn.Module, tx: optax.GradientTransformation, batch: Batch, seed: int, averages: bool = False
+  net: nn.Module, tx: optax.GradientTransformation, batch: Batch, seed: int | Array, averages: bool = False
 ) -> TrainState:
   """A fresh state; `batch` gives shapes only. `averages`: whether parameters are to be averaged."""
   init_key, run_key = jax.random.split(jax.random.key(seed))
@@ -153,6 +156,12 @@ class Steps(NamedTuple):
   shapes: TrainState
 
 
+def compile_init(start: Callable[[Array], TrainState], places: Any) -> Callable[[ArrayLike], TrainState]:
+  """Jits `start`, a function of one seed or of many, for Python's whole numbers; another seed is no other program."""
+  jitted = jax.jit(start, out_shardings=places, compiler_options=quick_compile())
+  return lambda seeds: jitted(np.asarray(seeds, np.int64).astype(np.uint32))
+
+
 def compile_steps(
   mesh: Mesh,
   net: nn.Module,
@@ -174,15 +183,15 @@ def compile_steps(
   whole, clips = replicated(mesh), split(mesh)
   gather = partial(jax.lax.with_sharding_constraint, shardings=whole) if mesh.shape["fsdp"] > 1 else lambda p: p
 
-  def start(seed: int) -> TrainState:
+  def start(seed: Array) -> TrainState:
     zeros = {k: jnp.zeros(s.shape, s.dtype) for k, s in batch.items()}
     return init_state(net, tx, zeros, seed, averages=ema_decay > 0)
 
-  shapes = jax.eval_shape(partial(start, 0))
+  shapes = jax.eval_shape(start, jax.ShapeDtypeStruct((), jnp.uint32))
   places = state_shardings(mesh, shapes, shard_min_size)
   train = partial(train_step, net, task, tx, alter=alter, parts=parts, ema_decay=ema_decay, gather=gather)
   return Steps(
-    init=jax.jit(start, static_argnums=0, out_shardings=places),
+    init=compile_init(start, places),
     train=jax.jit(train, in_shardings=(places, clips), out_shardings=(places, whole), donate_argnums=0),
     evaluate=jax.jit(
       partial(eval_step, net, task, gather=gather), in_shardings=(places, clips), out_shardings=(whole, whole)
