@@ -311,20 +311,6 @@ def test_groups_too_large_for_the_memory_are_made_smaller(ablate, trainer: Train
   assert trainer.groups == [["model.hidden=_4_4/seed0", "model.hidden=_4_4/seed1"], ["model.hidden=_4_4/seed2"]]
 
 
-def test_a_group_that_kills_its_process_is_given_up(ablate, trainer: Trainer, tmp_path: pathlib.Path):
-  """After three deaths at one place; the next command tries it again."""
-  begun = tmp_path / "work" / "groups" / "01.begun"
-  assert ablate("--seeds=1", "--vary=model.hidden=(4,4)").code == 0
-  assert not begun.exists()
-  (tmp_path / "work" / "groups" / "01.json").unlink()
-  begun.write_text("-1 3")
-  ended = ablate("--seeds=1", "--vary=model.hidden=(4,4)")
-  assert "died 3 times" in ended.out
-  assert len(trainer.groups) == 2
-  assert ablate("--seeds=1", "--vary=model.hidden=(4,4)").code == 0
-  assert len(trainer.groups) == 3
-
-
 def test_all_failed_is_an_error(ablate, trainer: Trainer):
   trainer.fails = {"baseline": UserError("no data")}
   ended = ablate("--vary=optim.lr_peak=1e-3")

@@ -5,12 +5,14 @@ import pathlib
 import shutil
 import signal
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 from programs import SMALL, call, job
 
 from experiments.cli import console
+from experiments.groups.deaths import MOST_DEATHS, counted_deaths
 from experiments.groups.members import grouped
 from experiments.groups.record import Outcome, Record, should_shrink
 from experiments.groups.train import Member, OnScores, nobody, train_group
@@ -164,3 +166,33 @@ def test_mean_of_scores_is_that_of_running_members(unbroken):
   """The group's own record of evaluations is not left with NaN by the member that diverged."""
   folder, _ = unbroken
   assert np.isfinite([row["loss"] for row in load_run(folder / "run0").rows]).all()
+
+
+def dies(folder: pathlib.Path, at: int | None = None) -> None:
+  """A process that reaches a step, and is gone without leaving by itself."""
+  context = counted_deaths(folder)
+  on_step = context.__enter__()
+  if at is not None:
+    on_step(at)
+  gone.append(context)  # not closed, as nothing is in a process that was killed
+
+
+gone: list[Any] = []
+
+
+def test_a_group_that_kills_its_process_is_given_up(tmp_path: pathlib.Path):
+  """After so many deaths at one place; the next call tries it again."""
+  for step in (None, 3, 3, 6, 6):
+    dies(tmp_path, step)
+  for _ in range(MOST_DEATHS - 2):
+    dies(tmp_path, 6)
+  with pytest.raises(UserError, match=f"died {MOST_DEATHS} times at the same place"), counted_deaths(tmp_path):
+    pass
+  dies(tmp_path)
+
+
+def test_what_leaves_by_itself_is_no_death(tmp_path: pathlib.Path):
+  for error in (Interrupted("step 1"), OSError("disk full"), KeyboardInterrupt()) * MOST_DEATHS:
+    with pytest.raises(type(error)), counted_deaths(tmp_path):
+      raise error
+  assert not list(tmp_path.iterdir())

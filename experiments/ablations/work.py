@@ -4,13 +4,13 @@ import contextlib
 import pathlib
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
 from experiments.ablations.plan import Plan
-from experiments.groups.train import OnScores, train_group
+from experiments.groups.train import train_group
 from experiments.progress import progress_lines
 from vu_jax.data.claims import Claims
 from vu_jax.errors import UserError
@@ -18,7 +18,6 @@ from vu_jax.report.headline import duration
 from vu_jax.train.signals import Interrupted
 
 _LOOK_AGAIN_S = 1.0
-MOST_DEATHS = 3  # of the process, at one place of a group, until the others come first
 
 
 def work(plan: Plan, claims: Claims, data_dir: pathlib.Path, screen: Console) -> None:
@@ -85,8 +84,7 @@ def _train(plan: Plan, group: str, data_dir: pathlib.Path, screen: Console) -> N
   """A group, to its end. Whatever is wrong with it is written down; only what is wrong with the machine goes on."""
   start = time.perf_counter()
   try:
-    with _deaths(plan.directory / f"{group}.begun") as on_scores:
-      outcomes = train_group(plan.members(group), plan.directory / group, data_dir, screen, on_scores)
+    outcomes = train_group(plan.members(group), plan.directory / group, data_dir, screen)
   except (Interrupted, OSError):
     raise
   except UserError as error:
@@ -99,31 +97,6 @@ def _train(plan: Plan, group: str, data_dir: pathlib.Path, screen: Console) -> N
     _failed(plan, group, f"{type(error).__name__}: {said[0] if said else ''} (see {file})", screen)
   else:
     plan.end(group, outcomes, time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def _deaths(file: pathlib.Path) -> Iterator[OnScores]:
-  """Counts how often the process has died in here; gives what notes that training gets further.
-
-  Raises:
-    UserError: it has died too often at one place. The count begins anew.
-  """
-  step, deaths = map(int, file.read_text().split()) if file.exists() else (-1, 0)
-  if deaths >= MOST_DEATHS:
-    file.unlink()
-    raise UserError(f"its process died {deaths} times at the same place (out of memory?); a smaller --batch needs less")
-
-  def on_scores(now: int, scores: Mapping[int, Mapping[str, float]]) -> tuple[int, ...]:
-    if now > step:
-      file.write_text(f"{now} 1")
-    return ()
-
-  file.parent.mkdir(parents=True, exist_ok=True)
-  file.write_text(f"{step} {deaths + 1}")
-  try:
-    yield on_scores
-  finally:
-    file.unlink()
 
 
 def _failed(plan: Plan, group: str, reason: str, screen: Console) -> None:

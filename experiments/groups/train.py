@@ -2,10 +2,11 @@
 
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Console
 
+from experiments.groups.deaths import counted_deaths
 from experiments.groups.part import Member, OnScores, Part, nobody
 from experiments.groups.record import Outcome, Record
 
@@ -34,11 +35,18 @@ def train_group(
     split: of which result.json holds the figures at the end; "" = test where there is one.
 
   Raises:
-    UserError: they cannot be trained, none of them.
+    UserError: they cannot be trained, none of them, or the process has died of it again and again.
     Interrupted: asked to stop; all is saved.
   """
   record = Record(folder, [m.workdir for m in members])
-  while record.running():
-    Part(record, [members[i] for i in record.members], data_dir, screen, vary, split, on_scores).train()
+  with counted_deaths(folder) as on_step:
+
+    def told(step: int, scores: Mapping[int, Mapping[str, float]]) -> Collection[int]:
+      ended = on_scores(step, scores)
+      on_step(step)
+      return ended
+
+    while record.running():
+      Part(record, [members[i] for i in record.members], data_dir, screen, vary, split, told).train()
   shutil.rmtree(record.part, ignore_errors=True)
   return [record.outcomes[i] for i in range(len(members))]

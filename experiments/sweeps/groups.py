@@ -24,12 +24,11 @@ RECORD = WHOLE + 1  # the claim on study.json
 class Group:
   """Fields:
   trials: their numbers, in the order of the members.
-  deaths: of its workers since `step`, that of its newest evaluation.
+  step: of its newest evaluation.
   seconds: of training so far.
   """
 
   trials: tuple[int, ...]
-  deaths: int = 0
   step: int = 0
   seconds: float = 0.0
 

@@ -33,7 +33,6 @@ from vu_jax.search import Values, grid
 
 DATABASE = "study.db"
 REASON, SECONDS = "reason", "seconds"  # attributes of a trial
-MOST_DEATHS = 5  # of workers in a row before a group is given up
 
 
 # To look at a trial that has its values through another sampler might draw others.

@@ -14,7 +14,7 @@ from experiments.groups.train import Member, train_group
 from experiments.sweeps.groups import Group
 from experiments.sweeps.plan import Plan
 from experiments.sweeps.record import write_record
-from experiments.sweeps.study import MOST_DEATHS, StorageError, Study
+from experiments.sweeps.study import StorageError, Study
 from vu_jax.errors import UserError
 from vu_jax.train.signals import Interrupted, StopSignals
 
@@ -54,15 +54,12 @@ def _run(study: Study, group: Group) -> str:
   if study.is_told(group):
     study.groups.remove(group)
     return ""
-  if group.deaths >= MOST_DEATHS:
-    return _fail(study, group, f"its process died {group.deaths} times at the same place (out of memory?)")
-  group = _noted(study, dataclasses.replace(group, deaths=group.deaths + 1))
   clock = _Clock(group.seconds)
   latest = [group]
   try:
     outcomes = _train(study, latest, clock)
   except Interrupted:
-    _noted(study, dataclasses.replace(latest[0], deaths=latest[0].deaths - 1, seconds=clock()))
+    study.groups.write(dataclasses.replace(latest[0], seconds=clock()))
     raise
   except (StorageError, OSError):
     raise
@@ -81,8 +78,8 @@ def _train(study: Study, latest: list[Group], clock: "_Clock") -> list[Outcome]:
 
   def on_scores(step: int, scores: Mapping[int, Mapping[str, float]]) -> set[int]:
     ended = study.report(group, step, scores, steps, clock())
-    deaths = 0 if step > latest[0].step else latest[0].deaths
-    latest[0] = _noted(study, dataclasses.replace(latest[0], deaths=deaths, step=step, seconds=clock()))
+    latest[0] = dataclasses.replace(latest[0], step=step, seconds=clock())
+    study.groups.write(latest[0])
     write_record(study)
     return ended
 
@@ -96,11 +93,6 @@ def _train(study: Study, latest: list[Group], clock: "_Clock") -> list[Outcome]:
       [key for key in plan.space if key in MAY_VARY],
       plan.objective.split,
     )
-
-
-def _noted(study: Study, group: Group) -> Group:
-  study.groups.write(group)
-  return group
 
 
 @contextlib.contextmanager
