@@ -10,6 +10,7 @@ import numpy as np
 
 from vu_jax.config import digest, flat
 from vu_jax.report import headline
+from vu_jax.report.html import setting
 from vu_jax.report.paired import Interval, interval
 from vu_jax.report.records import Run
 from vu_jax.report.statistics import wilson_interval
@@ -143,7 +144,7 @@ def markdown(found: Sequence[Group]) -> str:
   changes = differences([run for group in found for run in group.runs])
   if not changes:
     return table
-  changed = [[key, *map(str, values)] for key, values in changes.items()]
+  changed = [[key, *map(setting, values)] for key, values in changes.items()]
   return table + "\n" + markdown_table(["key", *(row.run for row in rows)], changed)
 
 
