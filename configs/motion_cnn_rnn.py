@@ -3,7 +3,7 @@
 python -m experiments.launch --config=configs/motion_cnn_rnn.py
 
 Same data, clips and training as configs/motion_convlstm.py; only the model differs.
-99.5 % test top-1 (95 %: 98.2-99.9, 400 clips), 187 s of CPU time; one seed, 2026-11-21.
+99.5 % test top-1 (95 %: 98.2-99.9, 400 clips); one seed, 2026-11-21.
 """
 
 from ml_collections import ConfigDict

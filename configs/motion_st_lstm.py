@@ -3,7 +3,7 @@
 python -m experiments.launch --config=configs/motion_st_lstm.py
 
 Same data, clips and training as configs/motion_convlstm.py; only the model differs.
-99.2 % test top-1 (95 %: 97.8-99.7, 400 clips), 143 s of CPU time; one seed, 2026-11-21.
+99.2 % test top-1 (95 %: 97.8-99.7, 400 clips); one seed, 2026-11-21.
 """
 
 from ml_collections import ConfigDict
