@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_cnn_rnn.py
 
-Same data, clips and training as configs/motion_convlstm.py; only the model differs.
+Same data and clips as configs/motion_convlstm.py.
 99.5 % test top-1 (95 %: 98.2-99.9, 400 clips); one seed, 2026-11-21.
 """
 

@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_conv_lstm_rnn.py
 
-Same data, clips and training as configs/motion_convlstm.py; model and learning rate differ. With LSTMs for both
+Same data and clips as configs/motion_convlstm.py. With LSTMs for both
 (`conv_cell`, `cell`) it reaches 89.0 % in as many steps, with two layers on maps it stays at chance.
 98.5 % test top-1 (seed 0, 400 clips), 171 s on two CPU cores, drawing included; 2026-11-21.
 """

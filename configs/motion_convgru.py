@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_convgru.py
 
-Same data, clips and training as configs/motion_convlstm.py; only the model differs.
+Same data and clips as configs/motion_convlstm.py.
 99.8 % test top-1 (seed 0, 400 clips, 2026-11-21).
 """
 

@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_csn.py
 
-Same data and training as configs/motion_convlstm.py, on larger and longer clips.
+Same data as configs/motion_convlstm.py, on larger and longer clips.
 100 % test top-1 (95 %: 99.0-100, 400 clips); one seed, 2026-11-21.
 """
 

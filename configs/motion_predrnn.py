@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_predrnn.py
 
-Same data and training as configs/motion_convlstm.py, on clips of six frames. It reads frames, no differences of frames,
+Same data as configs/motion_convlstm.py, on clips of six frames. It reads frames, no differences of frames,
 so motion must be found by the recurrence.
 99.8 % test top-1 (seed 0, 400 clips, 2026-11-21); with four frames 78.5 %.
 """

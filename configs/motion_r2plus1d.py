@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_r2plus1d.py
 
-Same data and training as configs/motion_convlstm.py, on larger and longer clips.
+Same data as configs/motion_convlstm.py, on larger and longer clips.
 100 % test top-1 (seed 0, 400 clips, 2026-11-21).
 """
 

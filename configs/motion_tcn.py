@@ -2,7 +2,7 @@
 
 python -m experiments.launch --config=configs/motion_tcn.py
 
-Same data, clips and training as configs/motion_convlstm.py; only the model differs.
+Same data and clips as configs/motion_convlstm.py.
 97.2 % test top-1 (95 %: 95.1-98.5, 400 clips); one seed, 2026-11-21.
 """
 

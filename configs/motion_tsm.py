@@ -3,7 +3,7 @@
 python -m experiments.launch --config=configs/motion_tsm.py
 
 The same network without its shift is configs/motion_resnet.py. --config.model.shift=causal trains the one that can be
-streamed. Same data and training as configs/motion_convlstm.py, on larger and longer clips.
+streamed. Same data as configs/motion_convlstm.py, on larger and longer clips.
 100 % test top-1 (95 %: 99.0-100, 400 clips); one seed, 2026-11-21.
 """
 

@@ -33,6 +33,7 @@ class Model(nn.Module):
     pool: `pooled` is the "mean" of tokens over time, that of the "last" frame only, or weighted by "attention".
     cell: "lstm" (ConvLSTM) or "gru" (ConvGRU).
     fuse: the neck reads the "last" recurrent layer, or "all" of them on the last one's grid.
+    forget_bias: of the ConvLSTMs' forget gates at the start: per frame memory keeps 73 % with 1, 27 % with -1.
     remat: recompute each step of the recurrence in the backward pass: less memory, more time.
     dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
   """
@@ -44,6 +45,7 @@ class Model(nn.Module):
   pool: Pool = "mean"
   cell: ConvCell = "lstm"
   fuse: Fuse = "last"
+  forget_bias: float = 1.0
   remat: bool = False
   dtype: Dtype = "float32"
 
@@ -81,7 +83,7 @@ class Model(nn.Module):
   @nn.nowrap
   def _maps(self) -> RecurrentMaps:
     shape = (self.stem, self.hidden, self.neck, self.kernel)
-    return RecurrentMaps(*shape, self.cell, self.fuse, self.remat, self.dtype, parent=None)
+    return RecurrentMaps(*shape, self.cell, self.fuse, self.forget_bias, self.remat, self.dtype, parent=None)
 
   @nn.nowrap
   def _over_time(self) -> TimePool:

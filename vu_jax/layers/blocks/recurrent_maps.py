@@ -27,6 +27,7 @@ class RecurrentMaps(nn.Module):
     cell: "lstm" (ConvLSTM) or "gru" (ConvGRU).
     fuse: the neck reads the "last" recurrent layer, or "all" of them, averaged to the last one's grid and concatenated:
       fast and slow motions, fine and coarse, side by side.
+    forget_bias: of the LSTMs' forget gates at the start: per frame memory keeps 73 % with 1, 27 % with -1.
     remat: recompute each step of the recurrence in the backward pass.
     dtype: of the computation; parameters are float32.
   """
@@ -37,6 +38,7 @@ class RecurrentMaps(nn.Module):
   kernel: int = 3
   cell: ConvCell = "lstm"
   fuse: Fuse = "last"
+  forget_bias: float = 1.0
   remat: bool = False
   dtype: Dtype = "float32"
 
@@ -79,8 +81,10 @@ class RecurrentMaps(nn.Module):
 
   @nn.nowrap
   def _layer(self, features: int) -> Recurrent:
-    kind = {"lstm": ConvLSTM, "gru": ConvGRU}[self.cell]
-    return kind(features, kernel=self.kernel, remat=self.remat, dtype=self.dtype, parent=None)
+    options: dict[str, Any] = {"kernel": self.kernel, "remat": self.remat, "dtype": self.dtype, "parent": None}
+    if self.cell == "gru":
+      return ConvGRU(features, **options)
+    return ConvLSTM(features, forget_bias=self.forget_bias, **options)
 
 
 def fused(maps: list[Float[Array, "B T _h _w _D"]]) -> Float[Array, "B T h w E"]:
