@@ -25,7 +25,7 @@ MAY_IMPORT = {
   "data": {"config", "build"},
   "net": set(),
   "checkpoint": {"config"},
-  "train": {"metrics", "checkpoint"},
+  "train": {"backend", "metrics", "checkpoint"},
   "evaluate": {"metrics"},
 }
 # What the parts that are not listed above (the ones that use a trained model) must leave to the programs.
