@@ -30,6 +30,7 @@ SMALL = {
   "train.log_every_steps": "2",
 }
 MAIN_JOB = "configs/motion_convlstm.py"
+SMALL_DATA = {k: v for k, v in SMALL.items() if not k.startswith("model.")}  # for other models on the same data
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import SMALL, call, job
+from programs import SMALL_DATA, call, job
 
+import experiments.groups.part
+import experiments.launch
 from experiments.cli import console
 from experiments.groups.deaths import MOST_DEATHS, counted_deaths
 from experiments.groups.members import grouped
@@ -23,7 +25,7 @@ from vu_jax.report.records import Run, load_run
 from vu_jax.train.signals import Interrupted
 
 CONFIG = "configs/motion_frame_cnn.py"
-TINY = {k: v for k, v in SMALL.items() if not k.startswith("model.")} | {
+TINY = SMALL_DATA | {
   "model.stages": "((4,2),(8,2))",
   "loader.order_seed": "0",
   "train.max_skipped_steps": "2",
@@ -41,6 +43,13 @@ DIVERGES, PRUNED = 1, 3
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+  """They take a second each, and are looked at elsewhere."""
+  for module in (experiments.groups.part, experiments.launch):
+    monkeypatch.setattr(module, "write_report", lambda directory: None)
 
 
 def members(folder: pathlib.Path) -> list[Member]:
@@ -88,7 +97,7 @@ def test_each_ends_in_its_own_way(unbroken):
 
 
 def test_a_member_has_the_figures_of_a_run_alone_which_goes_on_with_it(
-  unbroken, data_dir, capsys, monkeypatch, tmp_path
+  unbroken, data_dir, capsys, monkeypatch, tmp_path, no_pages
 ):
   folder, _ = unbroken
   changes = {k.replace(".", "__"): v for k, v in (TINY | CHANGES[2]).items()}
@@ -107,7 +116,7 @@ def test_a_member_has_the_figures_of_a_run_alone_which_goes_on_with_it(
   assert [row["step"] for row in went_on.rows if row["split"] == "validation"] == [4, 8, 12]
 
 
-def test_stopped_and_continued_equals_unbroken(unbroken, data_dir, tmp_path):
+def test_stopped_and_continued_equals_unbroken(unbroken, data_dir, tmp_path, no_pages):
   whole, outcomes = unbroken
   stops = {4, 12}
 
@@ -129,7 +138,7 @@ def test_stopped_and_continued_equals_unbroken(unbroken, data_dir, tmp_path):
   assert (tmp_path / "run0" / "result.json").stat().st_mtime_ns == before, "a complete group is trained again"
 
 
-def test_all_diverge(data_dir, tmp_path):
+def test_all_diverge(data_dir, tmp_path, no_pages):
   experiment = assemble(load(CONFIG, TINY | CHANGES[DIVERGES]))
   (outcome,) = train_group([Member(experiment, tmp_path / "run")], tmp_path / "group", data_dir, console(), nobody)
   assert outcome.state == "failed"

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from programs import SMALL, call, job
+from programs import SMALL_DATA, call, job
 
 from vu_jax.errors import UserError
 from vu_jax.train.distributed import connect, is_first, whole_node
@@ -33,7 +33,7 @@ LONG = os.environ.get("VU_JAX_LONG") == "1"
 
 def small(workdir: pathlib.Path, data_dir: pathlib.Path, **changes: str) -> list[str]:
   """Arguments of a launch that takes seconds."""
-  general = {k.replace(".", "__"): v for k, v in SMALL.items() if not k.startswith("model.")}
+  general = {k.replace(".", "__"): v for k, v in SMALL_DATA.items()}
   return job(workdir, data_dir, "configs/motion_frame_cnn.py", **general | CHANGES | changes)
 
 

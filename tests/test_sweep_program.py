@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from programs import MAIN_JOB, SMALL, call
+from programs import MAIN_JOB, SMALL, SMALL_DATA, call
 from rich.console import Console
 
 from experiments.sweeps.devices import Share, shares
@@ -22,7 +22,7 @@ LR = "--vary=optim.lr_peak=log_uniform(1e-4,1e-2)"
 
 def typed(config: str, **changes: str) -> list[str]:
   """Overrides of a config with small numbers."""
-  small = SMALL if config == MAIN_JOB else {k: v for k, v in SMALL.items() if not k.startswith("model.")}
+  small = SMALL if config == MAIN_JOB else SMALL_DATA
   small = small | {k.replace("__", "."): v for k, v in changes.items()}
   return [f"--config={config}", *(f"--config.{k}={v}" for k, v in small.items())]
 
