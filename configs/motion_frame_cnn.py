@@ -3,7 +3,7 @@
 python -m experiments.launch --config=configs/motion_frame_cnn.py
 
 Same data and clips as configs/motion_convlstm.py.
-11.2 % test top-1 (95 %: 8.5-14.7, 400 clips); one seed, 2026-11-21.
+11.0 % test top-1 (95 %: 8.3-14.4, 400 clips); one seed, 2026-11-21.
 """
 
 from ml_collections import ConfigDict
