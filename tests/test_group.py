@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from programs import SMALL_DATA, call, job
 
-import experiments.groups.part
+import experiments.groups.train
 import experiments.launch
 from experiments.cli import console
 from experiments.groups.deaths import MOST_DEATHS, counted_deaths
@@ -48,7 +48,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
   """They take a second each, and are looked at elsewhere."""
-  for module in (experiments.groups.part, experiments.launch):
+  for module in (experiments.groups.train, experiments.launch):
     monkeypatch.setattr(module, "write_report", lambda directory: None)
 
 
@@ -90,7 +90,8 @@ def test_each_ends_in_its_own_way(unbroken):
   assert max(row["step"] for row in runs[PRUNED].rows) == 4
   assert runs[0].result["population"] == 2, "two of four are left"
   assert runs[0].result["train_seconds"] < sum(r.result.get("train_seconds", 0) for r in runs)
-  assert (folder / "run0" / "report.html").is_file()
+  records, page = (folder / "run0" / name for name in ("metrics.jsonl", "report.html"))
+  assert page.stat().st_mtime_ns >= records.stat().st_mtime_ns, "the last evaluation is not on the page"
   rates = [runs[i].series("train", "lr")[1][1] for i in (0, 2)]
   assert rates[0] / rates[1] == pytest.approx(8e-3 / 1e-3, rel=1e-4)
   assert not list((folder / "group").glob("part*")), "checkpoints of the group stay behind"

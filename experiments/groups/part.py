@@ -28,7 +28,6 @@ from vu_jax.checkpoint.workdir import claim_workdir
 from vu_jax.data.protocol import ONE_VIEW
 from vu_jax.data.quarantine import FILE as QUARANTINE
 from vu_jax.data.source import PreparedSource
-from vu_jax.report.page import write_report
 from vu_jax.train.log import MembersLog
 from vu_jax.train.loop import train
 from vu_jax.train.mesh import to_devices
@@ -180,7 +179,6 @@ class Part:
       about = facts_of_run(ready, workdir, seconds, self.record.folder / QUARANTINE, len(self.members))
       run = dataclasses.replace(trained, experiment=self.experiments[n], state=own)
       write_outcome(run, workdir, split, found[n], views, about)
-      write_report(workdir)
       self._end(n, Outcome("complete", self._last_scores(n), step))
 
   def _save(self, n: int, state: Any, step: int, batches: Any) -> None:

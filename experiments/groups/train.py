@@ -9,6 +9,7 @@ from rich.console import Console
 from experiments.groups.deaths import counted_deaths
 from experiments.groups.part import Member, OnScores, Part, nobody
 from experiments.groups.record import Outcome, Record
+from vu_jax.report.page import write_report
 
 __all__ = ["Member", "OnScores", "Outcome", "nobody", "train_group"]
 
@@ -49,4 +50,7 @@ def train_group(
     while record.running():
       Part(record, [members[i] for i in record.members], data_dir, screen, vary, split, told).train()
   shutil.rmtree(record.part, ignore_errors=True)
+  for i, each in enumerate(members):
+    if record.outcomes[i].state == "complete" and not (each.workdir / "report.html").exists():
+      write_report(each.workdir)  # once the last figures are in its records
   return [record.outcomes[i] for i in range(len(members))]
