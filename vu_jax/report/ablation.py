@@ -207,7 +207,11 @@ def _difference(variant: Variant, baseline: Variant, split: str, metric: str, ki
     if clips:
       return compare_answers(np.array([ours[c] for c in clips]), np.array([theirs[c] for c in clips]))
   scores = [np.array([each.scores[seed] for seed in seeds], np.float64) for each in (variant, baseline)]
-  return compare_seeds(scores[0], scores[1], kind)
+  found = compare_seeds(scores[0], scores[1], kind)
+  if found and found.interval and is_fraction(metric):
+    low, high = found.interval
+    return dataclasses.replace(found, interval=(max(-1.0, low), min(1.0, high)))
+  return found
 
 
 def _notes(variants: Sequence[Variant], kind: Kind, order_seed: int) -> Iterator[str]:
