@@ -73,7 +73,7 @@ def facts(study: Study) -> list[Fact]:
   found = [Fact(state.capitalize(), f"{study.count(state):,}") for state in STATES]
   seconds = [trial.seconds for trial in study.trials if trial.seconds]
   if seconds:
-    found.append(Fact("Time of all trials", headline.duration(sum(seconds)), "added up"))
+    found.append(Fact("Longest trial", headline.duration(max(seconds)), "with those trained beside it"))
   return [*found, Fact("Searched keys", str(len(study.space)))]
 
 
