@@ -7,6 +7,7 @@ import sys
 import jax
 import jaxlib
 
+_MEASURED = jaxlib.__version__.startswith("0.10.")  # what follows was measured there, and others may lack the flags
 _YNN = "--xla_cpu_experimental_ynn_fusion_type"
 
 
@@ -26,7 +27,7 @@ def fast_cpu() -> None:
   See decision 13 in DESIGN.md.
   """
   flags = os.environ.get("XLA_FLAGS", "")
-  if _YNN not in flags and jaxlib.__version__.startswith("0.10."):
+  if _YNN not in flags and _MEASURED:
     os.environ["XLA_FLAGS"] = f"{flags} {_YNN}=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION".strip()
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
   if mallopt is not None:
@@ -35,10 +36,10 @@ def fast_cpu() -> None:
 
 
 def quick_compile() -> dict[str, bool | int]:
-  """`compiler_options` of jit for what runs once: it compiles in a quarter of the time and runs slower.
+  """`compiler_options` of jit for what runs once: on the CPU it compiles quickly and runs slowly.
 
-  Only on the CPU, where the draws of the initial parameters of an S3D take 15 s to compile otherwise, and 4 s so.
+  The draws of the initial parameters of an S3D compile in a quarter of the time. See decision 41 in DESIGN.md.
   """
-  if jax.default_backend() != "cpu" or not jaxlib.__version__.startswith("0.10."):
+  if jax.default_backend() != "cpu" or not _MEASURED:
     return {}
   return {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}

@@ -15,7 +15,7 @@ import numpy as np
 from vu_jax.checkpoint.scores import Best
 from vu_jax.errors import UserError
 from vu_jax.report.ablation_figures import MEND, Figures, mean, read_ends, read_figures, right_answers, spread
-from vu_jax.report.headline import is_fraction
+from vu_jax.report.headline import is_fraction, value_range
 from vu_jax.report.paired import Comparison, Interval, Kind, compare_answers, compare_seeds, holm
 from vu_jax.report.records import read_json
 
@@ -207,11 +207,7 @@ def _difference(variant: Variant, baseline: Variant, split: str, metric: str, ki
     if clips:
       return compare_answers(np.array([ours[c] for c in clips]), np.array([theirs[c] for c in clips]))
   scores = [np.array([each.scores[seed] for seed in seeds], np.float64) for each in (variant, baseline)]
-  found = compare_seeds(scores[0], scores[1], kind)
-  if found and found.interval and is_fraction(metric):
-    low, high = found.interval
-    return dataclasses.replace(found, interval=(max(-1.0, low), min(1.0, high)))
-  return found
+  return compare_seeds(scores[0], scores[1], kind, value_range(metric))
 
 
 def _notes(variants: Sequence[Variant], kind: Kind, order_seed: int) -> Iterator[str]:

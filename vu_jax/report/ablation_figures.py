@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vu_jax.report.headline import is_fraction
+from vu_jax.report.headline import value_range
 from vu_jax.report.paired import Interval, Kind, interval, interval_words
 from vu_jax.report.records import read_json, read_predictions, read_rows
 from vu_jax.report.statistics import wilson_interval
@@ -67,12 +67,8 @@ def spread(scores: Sequence[float], found: Sequence[Figures], metric: str, kind:
   clips = int(found[0].scores.get("num_clips", 0)) if found else 0
   if len(scores) == 1 and metric == "top1" and clips:
     return wilson_interval(round(scores[0] * clips), clips), f"Wilson, {clips} clips of one seed"
-  ends = interval(np.array(scores, np.float64), kind)
-  if ends is None:
-    return None, ""
-  if is_fraction(metric):
-    ends = max(0.0, ends[0]), min(1.0, ends[1])
-  return ends, f"{interval_words(kind)}, {len(scores)} seeds"
+  ends = interval(np.array(scores, np.float64), kind, value_range(metric))
+  return ends, f"{interval_words(kind)}, {len(scores)} seeds" if ends else ""
 
 
 def right_answers(predictions: pathlib.Path) -> dict[str, bool]:

@@ -101,6 +101,11 @@ def is_fraction(key: str) -> bool:
   return key in _FRACTIONS
 
 
+def value_range(key: str) -> tuple[float, float]:
+  """What a metric cannot leave."""
+  return (0.0, 1.0) if is_fraction(key) else (-math.inf, math.inf)
+
+
 def metric_name(key: str) -> str:
   return _METRIC_NAMES.get(key) or key.replace("_", " ").capitalize()
 

@@ -15,6 +15,7 @@ from scipy import special
 Interval: TypeAlias = tuple[float, float]
 Kind: TypeAlias = Literal["t", "bootstrap"]
 LEVEL = 0.95
+EVERYWHERE: Interval = (-math.inf, math.inf)
 _RESAMPLES = 10_000
 
 
@@ -38,23 +39,22 @@ class Comparison:
   method: str
 
 
-def interval(values: Float[np.ndarray, " n"], kind: Kind = "t") -> Interval | None:
+def interval(values: Float[np.ndarray, " n"], kind: Kind = "t", within: Interval = EVERYWHERE) -> Interval | None:
   """95 % interval of the mean of independent values, such as the scores of several seeds.
 
   Args:
     values: of one variant.
     kind: "t": mean ± t s / sqrt(n) with n - 1 degrees of freedom, for values that are about normal; "bootstrap": BCa
       (Efron 1987) from 10,000 resamples, the same ones every time; too narrow for fewer than about ten values.
+    within: what the values cannot leave, and so neither does the interval.
 
   Returns:
     Low and high end; None for fewer than two values, or values that are all equal: their spread is not known.
   """
   if len(values) < 2 or _all_equal(values):
     return None
-  if kind == "bootstrap":
-    return _bootstrap(values)
-  half = _t_quantile(len(values) - 1) * _standard_error(values)
-  return float(values.mean() - half), float(values.mean() + half)
+  ends = _bootstrap(values) if kind == "bootstrap" else _t_interval(values)
+  return (max(ends[0], within[0]), min(ends[1], within[1])) if ends else None
 
 
 def interval_words(kind: Kind) -> str:
@@ -63,9 +63,12 @@ def interval_words(kind: Kind) -> str:
 
 
 def compare_seeds(
-  variant: Float[np.ndarray, " n"], baseline: Float[np.ndarray, " n"], kind: Kind = "t"
+  variant: Float[np.ndarray, " n"],
+  baseline: Float[np.ndarray, " n"],
+  kind: Kind = "t",
+  within: Interval = EVERYWHERE,
 ) -> Comparison | None:
-  """Scores of the same seeds, in the same order; the p value is that of the paired t-test.
+  """Scores of the same seeds, in the same order, `within` a range; the p value is that of the paired t-test.
 
   None without a pair. One pair, or differences that are all equal, have neither interval nor p value.
   """
@@ -79,7 +82,8 @@ def compare_seeds(
   t = mean / _standard_error(differences)
   p = float(2 * special.stdtr(n - 1, -abs(t)))
   method = f"paired t-test, {interval_words(kind)} interval"
-  return Comparison(mean, interval(differences, kind), p, n, "seeds", method)
+  low, high = within
+  return Comparison(mean, interval(differences, kind, (low - high, high - low)), p, n, "seeds", method)
 
 
 def compare_answers(variant: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"]) -> Comparison | None:
@@ -114,6 +118,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     largest = max(largest, min(1.0, (len(known) - rank) * p))
     corrected[i] = largest
   return corrected
+
+
+def _t_interval(values: Float[np.ndarray, " n"]) -> Interval:
+  half = _t_quantile(len(values) - 1) * _standard_error(values)
+  return float(values.mean() - half), float(values.mean() + half)
 
 
 def _bootstrap(values: Float[np.ndarray, " n"]) -> Interval | None:
