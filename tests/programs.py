@@ -1,6 +1,7 @@
 """Runs the project's programs inside the test process, as a user would from the shell."""
 
 import importlib
+import os
 import pathlib
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SMALL = {
 }
 MAIN_JOB = "configs/motion_convlstm.py"
 SMALL_DATA = {k: v for k, v in SMALL.items() if not k.startswith("model.")}  # for other models on the same data
+LONG = os.environ.get("VU_JAX_LONG") == "1"  # whether tests that take minutes run, too
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,16 @@ def call(program: str, *arguments: str, capsys: pytest.CaptureFixture, monkeypat
   return Ended(code, said.out, said.err)
 
 
+def small(config: str) -> dict[str, str]:
+  """What makes a shipped config of the motion set small; the network of the main job, too."""
+  if config == MAIN_JOB:
+    return SMALL
+  return SMALL_DATA if "/motion_" in config else {}
+
+
 def job(workdir: pathlib.Path, data_dir: pathlib.Path, config: str = MAIN_JOB, **changes: str) -> list[str]:
-  """Arguments of a small launch; `changes` are overrides with `__` for the dot."""
-  overrides = (SMALL if config == MAIN_JOB else {}) | {k.replace("__", "."): v for k, v in changes.items()}
+  """Arguments of a launch, a small one on the motion set; `changes` are overrides with `__` for the dot."""
+  overrides = small(config) | {k.replace("__", "."): v for k, v in changes.items()}
   return [
     f"--config={config}",
     f"--workdir={workdir}",

@@ -5,7 +5,6 @@ Training is replaced by records written by hand; one test at the end trains.
 
 import csv
 import json
-import os
 import pathlib
 import shlex
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import MAIN_JOB, SMALL, call
+from programs import LONG, MAIN_JOB, SMALL, call
 
 import experiments.ablations.work
 import experiments.running.assemble
@@ -166,7 +165,6 @@ def test_a_config_in_which_more_follows_the_seed_is_assembled_again(tmp_path: pa
   assert (experiment.seed, experiment.data.seed) == (3, 3)
 
 
-LONG = os.environ.get("VU_JAX_LONG") == "1"
 QUICK = [p for p in sorted(pathlib.Path("configs").glob("*.py")) if LONG or p.stem != "jhmdb_families"]
 
 

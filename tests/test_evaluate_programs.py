@@ -6,12 +6,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from programs import SMALL_DATA, Ended, call, job
+from programs import Ended, call, job
 
 from vu_jax.data.source import PreparedSource
 
 CONFIG = "configs/motion_frame_cnn.py"  # compiles in half the time of a recurrent network
-FRAMES = {k.replace(".", "__"): v for k, v in SMALL_DATA.items()} | {"model__stages": "((4,2),)"}
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_views_and_their_protocol(program, tmp_path, data_dir, monkeypatch):
   run_dir = tmp_path / "run"
   changes = {"eval__clips": "2", "eval__crops": "3", "pixels__short_side": "20", "loader__max_bad_frac": "0.2"}
   changes |= {"loader__order": "classes_by_clips", "loader__clips_per_class": "2", "train__steps": "9"}
-  ended = program("launch", *job(run_dir, data_dir, CONFIG, **FRAMES | changes))
+  ended = program("launch", *job(run_dir, data_dir, CONFIG, model__stages="((4,2),)", **changes))
   assert ended.code == 0, ended.err
   assert "2x3 views" in " ".join(ended.out.split())
   result = json.loads((run_dir / "result.json").read_text())

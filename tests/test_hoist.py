@@ -1,6 +1,5 @@
 """LAYERS: scans whose weight gradients leave the loop."""
 
-import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,8 +14,6 @@ from vu_jax.layers.recurrence.hoist import RecurrentMap
 from vu_jax.layers.recurrence.recurrent import LSTM, ConvGRU, ConvLSTM
 
 # Compiling is most of the time of these tests.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-compiled = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 class TwoMaps(nn.Module):
@@ -73,7 +70,7 @@ def gradients(run: Any, p: Problem) -> Any:
     out = run(p.cell, params, carry, xs)
     return sum((leaf * jnp.cos(jnp.arange(leaf.size).reshape(leaf.shape))).sum() for leaf in jax.tree.leaves(out)), out
 
-  return compiled(jax.value_and_grad(objective, (0, 1, 2), has_aux=True))(p.params, p.carry, p.xs)
+  return jax.jit(jax.value_and_grad(objective, (0, 1, 2), has_aux=True))(p.params, p.carry, p.xs)
 
 
 @pytest.mark.parametrize("kernel_size", [(), (3, 2)])
@@ -93,7 +90,7 @@ def test_values_and_gradients_are_those_of_a_loop(kernel_size: tuple[int, ...], 
 def test_population_of_trials():
   """Under vmap over parameters each member has the gradients it has alone."""
   p = problem(())
-  grad = compiled(jax.grad(lambda params: (hoist.scan(call, p.cell, params, p.carry, p.xs)[0] ** 2).sum()))
+  grad = jax.jit(jax.grad(lambda params: (hoist.scan(call, p.cell, params, p.carry, p.xs)[0] ** 2).sum()))
   members = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), p.params)
   together = jax.vmap(grad)(members)
   alone = [grad(jax.tree.map(lambda a, i=i: a[i], members)) for i in range(2)]

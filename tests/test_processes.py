@@ -1,7 +1,6 @@
 """Several processes as one run: the same figures, one set of files, and an end for all when one is lost."""
 
 import json
-import os
 import pathlib
 import re
 import signal
@@ -11,7 +10,7 @@ import sys
 import time
 
 import pytest
-from programs import SMALL_DATA, call, job
+from programs import LONG, call, job
 
 from vu_jax.errors import UserError
 from vu_jax.train.distributed import connect, is_first, whole_node
@@ -28,13 +27,11 @@ CHANGES = {
   "model__stages": "((4,2),)",
 }
 DIVIDED = {"mesh__fsdp": "2", "mesh__shard_min_size": "1"}  # neither process holds the whole state
-LONG = os.environ.get("VU_JAX_LONG") == "1"
 
 
 def small(workdir: pathlib.Path, data_dir: pathlib.Path, **changes: str) -> list[str]:
   """Arguments of a launch that takes seconds."""
-  general = {k.replace(".", "__"): v for k, v in SMALL_DATA.items()}
-  return job(workdir, data_dir, "configs/motion_frame_cnn.py", **general | CHANGES | changes)
+  return job(workdir, data_dir, "configs/motion_frame_cnn.py", **CHANGES | changes)
 
 
 def start_pair(arguments: list[str], logs: pathlib.Path) -> list[subprocess.Popen]:

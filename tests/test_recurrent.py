@@ -19,8 +19,6 @@ from vu_jax.layers.recurrence.recurrent import GRU, LSTM, RNN, ConvGRU, ConvLSTM
 CLIP = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3)), jnp.float32)
 MAPS = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, 4, 3)), jnp.float32)
 # Compiling is most of the time of these tests.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-compiled = functools.partial(jax.jit, compiler_options=QUICK)
 LAYERS = {
   "rnn": RNN(4),
   "rnn norm relu": RNN(4, layer_norm=True, activation="relu"),
@@ -114,7 +112,7 @@ def test_a_layer_is_a_loop_over_its_cell(name: str):
       out = function(layer, params, x, state)
       return sum((a * jnp.sin(jnp.arange(a.size).reshape(a.shape))).sum() for a in jax.tree.leaves(out)), out
 
-    return compiled(jax.value_and_grad(objective, (0, 1, 2), has_aux=True))(params, x, state)
+    return jax.jit(jax.value_and_grad(objective, (0, 1, 2), has_aux=True))(params, x, state)
 
   (found_sum, found), found_grads = gradients(run)
   (wanted_sum, wanted), wanted_grads = gradients(by_loop)
@@ -130,7 +128,7 @@ def test_streaming_equals_the_clip(name: str):
   """Frame by frame, with the state handed on: outputs and final state of the clip in one call."""
   layer, params = LAYERS[name], initialised(name)
   x = clip_of(layer)
-  step = compiled(functools.partial(run, layer))
+  step = jax.jit(functools.partial(run, layer))
   whole, final = step(params, x)
   state, parts = zero_state(layer, x), []
   for frame in jnp.split(x, x.shape[1], axis=1):
@@ -155,7 +153,7 @@ def test_padding_changes_nothing(name: str):
     short = run(layer, params, x[:, :2])
     return (long[0] ** 2).sum() - (short[0] ** 2).sum(), (long, short)
 
-  grads, ((long, long_state), (short, short_state)) = compiled(jax.grad(objective, has_aux=True))(params)
+  grads, ((long, long_state), (short, short_state)) = jax.jit(jax.grad(objective, has_aux=True))(params)
   assert_close((long[:, :2], long_state), (short, short_state))
   np.testing.assert_array_equal(long[:, 2:], 0)
   assert_close(grads, jax.tree.map(jnp.zeros_like, grads), 1e-4)
@@ -165,7 +163,7 @@ def test_directions_and_stacking():
   """The backward half is the forward one of the reversed clip; layer 1 reads both halves of layer 0."""
   layer = GRU(4, layers=2, bidirectional=True)
   params = draw(layer, CLIP)
-  single = compiled(functools.partial(run, GRU(4)))
+  single = jax.jit(functools.partial(run, GRU(4)))
 
   def pass_over(which, x):
     mine = {f"forward0_{part}": params[f"{which}_{part}"] for part in ("input", "cell")}
@@ -177,7 +175,7 @@ def test_directions_and_stacking():
     outputs, ends = zip(*[pass_over(f"{d}{k}", x) for d in ("forward", "backward")], strict=True)
     x = jnp.concatenate(outputs, axis=-1)
     states += ends
-  assert_close(compiled(functools.partial(run, layer))(params, CLIP), (x, tuple(states)))
+  assert_close(jax.jit(functools.partial(run, layer))(params, CLIP), (x, tuple(states)))
 
 
 @pytest.mark.parametrize("name", ["lstm norm peephole", "conv_gru", "attention"])
@@ -189,7 +187,7 @@ def test_remat_and_unroll_change_nothing(name: str):
   def objective(params, **changes):
     return (run(layer.clone(**changes), params, x)[0] ** 2).sum()
 
-  wanted, *found = compiled(
+  wanted, *found = jax.jit(
     lambda p: [jax.value_and_grad(functools.partial(objective, **c))(p) for c in ({}, {"remat": True}, {"unroll": 2})]
   )(params)
   for other in found:
@@ -207,8 +205,8 @@ def test_bfloat16_is_close(name: str):
     out = run(rough_layer, params, x)
     return out[0].astype("float32").sum(), out
 
-  exact = compiled(functools.partial(run, layer))(params, x)[0]
-  grads, (rough, state) = compiled(jax.grad(objective, has_aux=True))(params)
+  exact = jax.jit(functools.partial(run, layer))(params, x)[0]
+  grads, (rough, state) = jax.jit(jax.grad(objective, has_aux=True))(params)
   assert {a.dtype for a in jax.tree.leaves((rough, state))} == {jnp.dtype("bfloat16")}
   assert {a.dtype for a in jax.tree.leaves(grads)} == {jnp.dtype("float32")}
   assert 0 < jnp.linalg.norm(rough.astype("float32") - exact) < 0.03 * jnp.linalg.norm(exact)
@@ -282,7 +280,7 @@ def test_zoneout_keeps_old_values():
   params = draw(layer, x)
   start = (LSTMState(*jax.random.normal(jax.random.key(3), (2, 64, 64))),)
 
-  @compiled
+  @jax.jit
   def all_three():
     free = run(layer.clone(zoneout=0.0, zoneout_memory=0.0), params, x, start)
     return free, run(layer, params, x, start), run(layer, params, x, start, train=True, rngs={"dropout": key})
@@ -323,7 +321,7 @@ def test_dropout_is_between_layers():
 def test_attention_looks_at_what_scores():
   """Maps sum to 1, the output is the attended feature and the hidden state, and a high score draws all attention."""
   layer, params = LAYERS["attention"], initialised("attention")
-  look = compiled(lambda params, x: layer.apply({"params": params}, x))
+  look = jax.jit(lambda params, x: layer.apply({"params": params}, x))
   out, _, maps = look(params, MAPS)
   assert out.shape == (2, 3, 3 + 4)
   assert maps.shape == (2, 3, 3, 4)
@@ -343,7 +341,7 @@ def test_the_second_memory_of_predrnn_zigzags():
   """M of the top layer reaches the lowest layer in the next step, and nothing else carries the top layer down."""
   layer, params = LAYERS["predrnn"], initialised("predrnn")
   zero = layer.zero_state(2, 3, 4)
-  step = compiled(functools.partial(run, layer))
+  step = jax.jit(functools.partial(run, layer))
   _, plain = step(params, MAPS[:, :1], zero)
   top = LSTMState(zero.layers[1].hidden + 1, zero.layers[1].memory + 1)
   _, changed = step(params, MAPS[:, :1], zero._replace(layers=(zero.layers[0], top)))
@@ -392,7 +390,7 @@ def test_parity_with_torch(name: str):
     out, states = run(layer, params, x)
     return (out**2).sum(), (out, states)
 
-  grad, (mine, states) = compiled(jax.grad(objective, has_aux=True))(CLIP)
+  grad, (mine, states) = jax.jit(jax.grad(objective, has_aux=True))(CLIP)
   assert_close(mine, out.detach().numpy())
   for k, field in enumerate(finals):
     assert_close(jnp.stack([s[k] for s in states]), field.detach().numpy())

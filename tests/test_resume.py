@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from programs import SMALL_DATA, call, job
+from programs import call, job
 from test_loop import records
 
 from experiments import launch
@@ -45,8 +45,7 @@ CONFIG = "configs/motion_frame_cnn.py"  # compiles in half the time of a recurre
 
 
 def arguments(run_dir: pathlib.Path, data: pathlib.Path) -> list[str]:
-  small = {k.replace(".", "__"): v for k, v in SMALL_DATA.items()}
-  return job(run_dir, data, CONFIG, **(small | CHANGES))
+  return job(run_dir, data, CONFIG, **CHANGES)
 
 
 def in_a_save(run_dir: pathlib.Path, rng: np.random.Generator) -> Callable[[], bool]:

@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from programs import MAIN_JOB, SMALL, SMALL_DATA, call
+from programs import LONG, call, small
 from rich.console import Console
 
 from experiments.sweeps.devices import Share, shares
@@ -16,15 +16,13 @@ from experiments.sweeps.view import Lines, View, last_step
 from vu_jax.data.parallel import available_cores
 
 FRAMES = "configs/motion_frame_cnn.py"
-LONG = os.environ.get("VU_JAX_LONG") == "1"
 LR = "--vary=optim.lr_peak=log_uniform(1e-4,1e-2)"
 
 
 def typed(config: str, **changes: str) -> list[str]:
   """Overrides of a config with small numbers."""
-  small = SMALL if config == MAIN_JOB else SMALL_DATA
-  small = small | {k.replace("__", "."): v for k, v in changes.items()}
-  return [f"--config={config}", *(f"--config.{k}={v}" for k, v in small.items())]
+  overrides = small(config) | {k.replace("__", "."): v for k, v in changes.items()}
+  return [f"--config={config}", *(f"--config.{k}={v}" for k, v in overrides.items())]
 
 
 BAD = {

@@ -21,8 +21,6 @@ from vu_jax.layers.recurrence.predrnn import PredRNNCell, PredRNNState, SpatioTe
 from vu_jax.models import conv_lstm_forecaster, encoder_forecaster, predrnn, simvp
 
 # Compiling is most of the time of these tests.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-compiled = functools.partial(jax.jit, compiler_options=QUICK)
 FEEDBACK = {
   "conv_lstm_forecaster": conv_lstm_forecaster.Model(hidden=(3, 2), kernel=3, patch=2, future=3),
   "predrnn": predrnn.Model(features=3, layers=2, kernel=3, patch=2, future=3, decouple=True),
@@ -47,8 +45,8 @@ def draw(model: Any, video: jax.Array) -> Any:
 def feedback(name: str) -> tuple[Any, Any, Any]:
   """(variables, the compiled call with a sampling, the compiled call that predicts one frame only)."""
   model = FEEDBACK[name]
-  call = compiled(lambda v, video, sampling: model.apply(v, video, train=True, sampling=sampling))
-  one = compiled(lambda v, video: model.clone(future=1).apply(v, video, train=False))
+  call = jax.jit(lambda v, video, sampling: model.apply(v, video, train=True, sampling=sampling))
+  one = jax.jit(lambda v, video: model.clone(future=1).apply(v, video, train=False))
   return draw(model, CLIP), call, one
 
 
@@ -90,7 +88,7 @@ def filled(shapes: Any, values: dict[str, Any]) -> Any:
 
 def one_pixel(module: Any, values: dict[str, Any], state: Any, x: Any) -> Any:
   shapes = jax.eval_shape(module.init, jax.random.key(0), state, *x)["params"]
-  return compiled(module.apply)({"params": filled(shapes, values)}, state, *x)
+  return jax.jit(module.apply)({"params": filled(shapes, values)}, state, *x)
 
 
 PIXEL = (1, 1, 1, 1)
@@ -149,7 +147,7 @@ def test_decoupling_by_hand():
   m = jnp.array([[-1.0, -4.0], [-1.0, 3.0]]).reshape(1, 1, 1, 2, 2)
   assert float(overlap(c, m)[0]) == pytest.approx(0.5 / 2**0.5)
 
-  @compiled
+  @jax.jit
   @functools.partial(jax.value_and_grad, argnums=1)
   def penalty(kernel, c):
     return Decoupling().apply({"params": {"adapter": {"kernel": kernel}}}, [(c[0], m[0])])[0]
@@ -248,7 +246,7 @@ def test_simvp_folds_frames_before_channels():
   blocks["block0"]["reduction"]["kernel"] = blocks["block0"]["reduction"]["kernel"].at[..., 2, 0].set(1.0)
   blocks["block1"]["reduction"]["kernel"] = blocks["block1"]["reduction"]["kernel"].at[..., 0, :].set(1.0)
 
-  @compiled
+  @jax.jit
   def both(variables):
     encoder = simvp.Encoder(2, 1, "float32")
     _, maps = encoder.apply({"params": variables["params"]["encoder"]}, patches.pad_frames(CLIP, 2))
@@ -263,7 +261,7 @@ def test_simvp_reads_its_predictions_for_more_frames_than_it_has_seen():
   model = simvp.Model(**simvp.TINY | {"future": 5})
   variables = draw(model, CLIP)
 
-  @compiled
+  @jax.jit
   def both(variables):
     frames = model.apply(variables, CLIP, train=False)["frames"]
     return frames, model.clone(future=2).apply(variables, frames[:, :3], train=False)["frames"]
@@ -293,7 +291,7 @@ def test_the_forecaster_goes_on_from_the_encoders_state():
   params["encoder0"]["forward0_input"]["bias"] = jnp.array([50.0, -50.0, 1.0, 0.0])
   params["forecaster0"]["bias"] = jnp.array([-50.0, -1.0, 0.0, 50.0])
   params["readout"]["kernel"] = jnp.ones_like(params["readout"]["kernel"])
-  out = compiled(lambda v: model.apply(v, video, train=False))(variables)
+  out = jax.jit(lambda v: model.apply(v, video, train=False))(variables)
   memory = np.tanh(1.0)
   np.testing.assert_allclose(out["tokens"].ravel(), [np.tanh(memory) / 2] * 2, rtol=1e-5)
   np.testing.assert_allclose(out["frames"].ravel(), np.tanh([memory / 2, memory / 4]), rtol=1e-5)
@@ -350,7 +348,7 @@ def test_a_forecaster_learns_where_a_dot_goes(model: Any):
     frames = model.apply(params, video[:, :3], train=True)["frames"]
     return jnp.square(frames - video[:, 3:]).mean((0, 2, 3, 4)).sum()
 
-  @compiled
+  @jax.jit
   def step(number, params, state):
     video = moving_dots(jax.random.key(number), 8)
     value, grads = jax.value_and_grad(loss)(params, video)
@@ -404,7 +402,7 @@ def test_predrnn_v2_is_that_of_torch():
   video, behind = CLIP[:, :, :4], BEHIND[:, :, :4]  # of 4x6 pixels, which patches fill
   given = jnp.array([[True, False, True, False], [False, True, False, True]])
 
-  @compiled
+  @jax.jit
   @functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
   def ours(params, video):
     out = model.apply({"params": params}, video, train=True, sampling=Sampling(behind, given))
@@ -499,7 +497,7 @@ def test_simvp_is_that_of_torch(options: dict[str, Any]):
   model = simvp.Model(**{"features": 4, "width": 16, "blocks": 2, "mlp_ratio": 2.0, "future": 3} | options)
   video = jax.random.normal(jax.random.key(0), (2, 3, 12, 8, 2))
   variables = draw(model, video)
-  found = compiled(lambda v: model.apply(v, video, train=False)["frames"])(variables)
+  found = jax.jit(lambda v: model.apply(v, video, train=False)["frames"])(variables)
   clip = torch.tensor(np.moveaxis(np.asarray(video), -1, 2))
   wanted = torch_simvp(torch, torch_tree(torch, variables), clip, model)
   np.testing.assert_allclose(found, np.moveaxis(wanted.numpy(), 2, -1), rtol=1e-4, atol=1e-5)

@@ -18,8 +18,6 @@ from vu_jax.layers.convolution.causal import CausalBlock, CausalConv3D, Pasts, r
 from vu_jax.layers.recurrence.recurrent import ConvGRU
 
 # Compiling is most of the time of these tests.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-compiled = functools.partial(jax.jit, compiler_options=QUICK)
 VIDEO = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 9, 10, 3)), jnp.float32)
 FORMS: dict[str, dict[str, Any]] = {
   "cnn_rnn": {"cell": "gru", "pool": "attention"},
@@ -50,7 +48,7 @@ def prepared(name: str) -> tuple[Any, Any, Any]:
   """(model in the form of `FORMS`, variables, the jitted call)."""
   model = model_of(name, **FORMS[name])
   variables = drawn(shapes_of(model))
-  return model, variables, compiled(lambda video: model.apply(variables, video, train=False))
+  return model, variables, jax.jit(lambda video: model.apply(variables, video, train=False))
 
 
 def frames(*values: float) -> jax.Array:
@@ -88,7 +86,7 @@ def test_time_pools_by_hand(chunks: tuple[int, ...]):
       out, state = layer.apply(variables, chunk, state)
     return out[0, 0]
 
-  @compiled
+  @jax.jit
   def all_pooled(clip, far):
     kinds = [pooled(kind, clip) for kind in ("mean", "last", "attention")]
     return [*kinds, pooled("attention", clip, 1.0), pooled("attention", far, 9.0), pooled("attention", far, -9.0)]
@@ -106,7 +104,7 @@ def test_streaming_equals_the_clip(name: str):
   """In uneven chunks every output of a frame, and what is pooled, are those of the clip in one call."""
   model, variables, run = prepared(name)
   whole = run(VIDEO)
-  step = compiled(lambda state, video: model.apply(variables, state, video, method="stream"))
+  step = jax.jit(lambda state, video: model.apply(variables, state, video, method="stream"))
   state, parts = model.initial_state(2, 9, 10), []
   for chunk in jnp.split(VIDEO, [2], axis=1):
     state, out = step(state, chunk)
@@ -129,7 +127,7 @@ def test_bidirectional_models_see_the_future_and_cannot_stream():
   """Another last frame changes the first token's backward half; "last" takes each direction at its own end."""
   model = model_of("cnn_rnn", bidirectional=True, layers=1)  # a second layer would mix the directions
   variables = drawn(shapes_of(model))
-  run = compiled(lambda video: model.apply(variables, video, train=False))
+  run = jax.jit(lambda video: model.apply(variables, video, train=False))
   before, after = run(VIDEO), run(VIDEO.at[:, 2].multiply(-2.0))
   forward, backward = np.split(np.asarray(before["tokens"][:, :, 0, 0]), 2, axis=-1)
   np.testing.assert_array_equal(forward[:, 0], after["tokens"][:, 0, 0, 0, :8].reshape(2, 8))
@@ -146,7 +144,7 @@ def test_causal_convolution_by_hand(chunks: tuple[int, ...]):
   layer = CausalConv3D(1, (2, 1, 1), dilation=2)
   params = {"kernel": jnp.array([1.0, 10.0]).reshape(2, 1, 1, 1, 1), "bias": jnp.zeros(1)}
 
-  @compiled
+  @jax.jit
   def run(clip):
     past, parts = layer.zero_past(1, 1, 1, 1), []
     for chunk in jnp.split(clip, np.cumsum(chunks)[:-1], axis=1):
@@ -165,7 +163,7 @@ def test_tcn_streams_over_all_its_dilations():
   video = jnp.asarray(np.random.default_rng(2).normal(size=(1, 9, 5, 6, 3)), jnp.float32)
   variables = drawn(shapes_of(model, video))
 
-  @compiled
+  @jax.jit
   def both(video):
     state, parts = model.initial_state(1, 5, 6), []
     for chunk in jnp.split(video, np.cumsum((1, 5, 1)), axis=1):
@@ -183,7 +181,7 @@ def test_weight_norm_by_hand():
   params = {"kernel": kernel, "scale": jnp.full(1, 10.0), "bias": jnp.zeros(1)}
   past = layer.zero_past(1, 1, 1, 1)
 
-  @compiled
+  @jax.jit
   def both(clip):
     return layer.apply({"params": params}, clip, past)[0], layer.init(jax.random.key(0), clip, past)["params"]
 
@@ -199,7 +197,7 @@ def test_causal_block_by_hand():
   weights = [{"kernel": jnp.full((1, 1, 1, 1, 1), w), "scale": jnp.full(1, w), **one} for w in (2.0, 3.0)]
   pasts = block.zero_pasts(1, 1, 1, 1)
   variables = {"params": {"conv0": weights[0], "conv1": weights[1]}}
-  out, ends = compiled(lambda clip: block.apply(variables, clip, pasts, train=False))(frames(-1, 2))
+  out, ends = jax.jit(lambda clip: block.apply(variables, clip, pasts, train=False))(frames(-1, 2))
   np.testing.assert_allclose(out, frames(0, 14), rtol=1e-6)
   assert isinstance(ends, Pasts)
   assert ends.first.shape[1] == ends.second.shape[1] == 0
@@ -212,7 +210,7 @@ def test_dropout_of_a_causal_block_takes_channels_of_whole_clips():
   weights = {"kernel": jnp.eye(64).reshape(1, 1, 1, 64, 64), "scale": jnp.ones(64), "bias": jnp.zeros(64)}
   variables = {"params": {"conv0": weights, "conv1": weights}}
   pasts, rngs = block.zero_pasts(2, 1, 1, 64), {"dropout": jax.random.key(0)}
-  added = np.asarray(compiled(lambda x: block.apply(variables, x, pasts, train=True, rngs=rngs)[0] - x)(x))
+  added = np.asarray(jax.jit(lambda x: block.apply(variables, x, pasts, train=True, rngs=rngs)[0] - x)(x))
   np.testing.assert_array_equal(added[:, 0], added[:, 1])
   np.testing.assert_array_equal(added[:, 0], added[:, 2])
   assert set(np.unique(added)) == {0.0, 4.0}  # twice 1 / (1 - 0.5)
@@ -224,7 +222,7 @@ def test_receptive_field_of_tcn():
   assert model.receptive_field == sees
   video = jnp.asarray(np.random.default_rng(0).normal(size=(1, 10, 6, 6, 3)), jnp.float32)
   variables = jax.tree.map(jnp.abs, drawn(shapes_of(model, video)))  # nothing cancels, no ReLU is closed
-  last = compiled(jax.grad(lambda video: model.apply(variables, video, train=False)["tokens"][:, -1].sum()))
+  last = jax.jit(jax.grad(lambda video: model.apply(variables, video, train=False)["tokens"][:, -1].sum()))
   reached = np.abs(np.asarray(last(video))).max((0, 2, 3, 4)) > 0
   np.testing.assert_array_equal(reached, np.arange(10) >= 10 - sees)
 
@@ -257,7 +255,7 @@ def test_recurrent_maps_are_the_layers_one_after_the_other():
     stem = FrameTrunk(((4, 2),)).apply({"params": params["trunk"]}, video)
     return ConvGRU(6).apply({"params": params["recurrent_0"]}, stem)
 
-  found, wanted = compiled(lambda v: (maps.apply({"params": params}, v, zero), by_hand(v)))(VIDEO)
+  found, wanted = jax.jit(lambda v: (maps.apply({"params": params}, v, zero), by_hand(v)))(VIDEO)
   assert_close((found[0], found[1][0]), wanted)
   assert maps.width == found[0].shape[-1] == 6
 
@@ -274,7 +272,7 @@ def test_fusing_all_layers_adds_those_below_the_last():
   """The last channels are the tokens of `fuse="last"`; the others are the layers below, on its grid."""
   model, variables, run = prepared("conv_lstm")
   whole = run(VIDEO)["tokens"]
-  last = compiled(lambda v: model.clone(fuse="last", pool="mean").apply(variables, v, train=False))(VIDEO)["tokens"]
+  last = jax.jit(lambda v: model.clone(fuse="last", pool="mean").apply(variables, v, train=False))(VIDEO)["tokens"]
   assert whole.shape == (2, 3, 3, 3, 4 + 6)
   assert last.shape == (2, 3, 3, 3, 6)
   assert_close(whole[..., 4:], last)
@@ -286,7 +284,7 @@ def test_conv_lstm_rnn_reads_the_maps_of_conv_lstm():
   model, variables, run = prepared("conv_lstm_rnn")
   out = run(VIDEO)
   below = model_of("conv_lstm", hidden=model.hidden)
-  wanted = compiled(lambda v: below.apply({"params": variables["params"]["maps"]}, v, train=False))(VIDEO)
+  wanted = jax.jit(lambda v: below.apply({"params": variables["params"]["maps"]}, v, train=False))(VIDEO)
   assert_close(out["maps"], wanted["tokens"])
   assert out["tokens"].shape == (2, 3, 1, 1, 8)
 
@@ -312,7 +310,7 @@ def test_dropout_takes_what_enters_each_layer():
   state = layer.zero_state(2)
   variables = drawn(jax.eval_shape(functools.partial(layer.init, train=False), jax.random.key(0), maps, state))
 
-  @compiled
+  @jax.jit
   def four_runs():
     trained = [layer.apply(variables, maps, state, train=True, rngs={"dropout": jax.random.key(k)}) for k in (0, 1)]
     quiet = [layer.apply(variables, maps, state, train=False), plain.apply(variables, maps, state, train=True)]
