@@ -25,7 +25,7 @@ from rich.table import Table
 
 from experiments.benchmarks.machine import Others, machine
 from experiments.benchmarks.record import Store, make_record
-from experiments.benchmarks.table import Record, cells, columns, summary
+from experiments.benchmarks.table import Record, cells, summary, tabulate
 from experiments.benchmarks.timing import AbsentError, Entrant, Options, Row, enter, matmul_peak, measure
 from experiments.cli import Arguments, console, run
 from vu_jax.build import nearest
@@ -160,12 +160,13 @@ def progress(total: int, screen: Console):
 def table(records: Sequence[Record]) -> Table:
   """The records of one kind for the terminal; red where we are behind, or where results differ."""
   shown = Table(title=records[0]["kind"], title_justify="left")
-  for column in columns(records):
+  heads, rows = tabulate(records)
+  for column in heads:
     shown.add_column(column, justify="left" if column in ("name", "pass", "form") else "right")
-  for record in records:
+  for record, row in zip(records, rows, strict=True):
     behind = record["ratio"] and record["ratio"] < 1
     style = "bold red" if not record["agrees"] else "red" if behind else None
-    shown.add_row(*(escape(cell) for cell in cells(record)), style=style)
+    shown.add_row(*(escape(cell) for cell in row), style=style)
   return shown
 
 

@@ -269,6 +269,24 @@ def test_summary_by_hand():
   assert lines[3:] == ["behind torch: c, forward float32, 0.25x", "behind torch: b, forward float32, 0.50x"]
 
 
+def test_a_table_has_no_empty_columns():
+  """Without a baseline there are no columns for one, and a baseline that is the peer is not shown twice."""
+  ours, theirs = {"ours": 2.0, "spread": {"ours": 0.0, "torch": 0.0}}, {"peer_name": "torch", "peer": 4.0, "ratio": 2.0}
+  rest = {"name": "a", "pass": "train", "dtype": "float32", "benchmark": "ops", "gflop_s": None, "share_of_peak": None}
+  end = {"lowering": "", "lowerings": {}, "others_frac": 0.0, "agrees": True, "absent": {}}
+  record = ours | theirs | rest | end
+  without = record | {"baseline_name": "xla", "baseline": None, "ratio_baseline": None}
+  same = record | {"baseline_name": "torch", "baseline": 4.0, "ratio_baseline": 2.0}
+  for chosen in (without, same):
+    heads, rows = table.tabulate([chosen])
+    assert heads == ["name", "pass", "ours ms", "torch ms", "torch/ours"]
+    assert rows == [["a", "train", "2 ±0", "4 ±0", "2.00x"]]
+  other = without | {"peer_name": "decord", "spread": {"ours": 0.0, "decord": 0.0}}
+  heads, rows = table.tabulate([without, other])
+  assert heads[3] == "peer ms"
+  assert [row[3] for row in rows] == ["torch 4 ±0", "decord 4 ±0"]
+
+
 def test_a_busy_machine_is_said(monkeypatch):
   """Processor time that is not ours counts as that of others; a row that shared the machine is marked."""
   readings = iter([(0.0, 10.0, 4.0), (2.0, 13.0, 6.0)])  # in 2 s: 3 s busy on all cores, 2 s of them ours

@@ -1,7 +1,7 @@
 """MODEL: the residual networks give the numbers of torch with torch's weights.
 
-torchvision's own, and two that are put together here: VMZ's of torchvision's blocks, PySlowFast's written after its
-parameters' names, because neither can be installed.
+torchvision's and PyTorchVideo's own, and two that are put together here: VMZ's of torchvision's blocks, PySlowFast's
+written after its parameters' names, because neither can be installed.
 """
 
 import functools
@@ -16,7 +16,7 @@ import pytest
 
 from vu_jax.config import find_module
 from vu_jax.tasks.classify import Head
-from vu_jax.weights import pyslowfast, torchvision, vmz
+from vu_jax.weights import pyslowfast, pytorchvideo, torchvision, vmz
 from vu_jax.weights.carry import Rule, carry
 
 CLASSES = 5
@@ -179,6 +179,21 @@ def x3d() -> Any:
   return n, run
 
 
+def video_x3d() -> Any:
+  nn = peers.peer("torch").nn
+  net = peers.peer("pytorchvideo.models.x3d").create_x3d(model_num_class=CLASSES, depth_factor=1, head_activation=None)
+  net.blocks[1].res_blocks[0].branch1_norm = nn.BatchNorm3d(24)
+  net.blocks[5].pool.pool = nn.AdaptiveAvgPool3d(1)  # its own knows one size of clip
+  return net, net
+
+
+def video_slowfast() -> Any:
+  nn = peers.peer("torch").nn
+  net = peers.peer("pytorchvideo.models.slowfast").create_slowfast(model_num_class=CLASSES)
+  net.blocks[5].pool = nn.ModuleList(nn.AdaptiveAvgPool3d(1) for _ in range(2))
+  return net, lambda video: net([video[:, :, ::4], video])
+
+
 SHALLOW = {"depths": (DEPTH,) * 4}
 Case = tuple[str, str, dict[str, Any], Callable[[], Any], dict[str, tuple[Rule, ...]]]
 CASES: dict[str, Case] = {
@@ -193,6 +208,8 @@ CASES: dict[str, Case] = {
   "i3d_r50": ("resnet3d", "i3d_r50", SHALLOW, i3d, pyslowfast.RULES),
   "slowfast": ("slowfast", "r50_8x8", SHALLOW, slowfast, pyslowfast.RULES),
   "x3d": ("x3d", "x3d_m", SHALLOW, x3d, pyslowfast.RULES),
+  "pytorchvideo slowfast": ("slowfast", "r50_8x8", {}, video_slowfast, pytorchvideo.RULES),
+  "pytorchvideo x3d": ("x3d", "x3d_m", {"depths": (1, 2, 5, 3)}, video_x3d, pytorchvideo.RULES),
 }
 
 

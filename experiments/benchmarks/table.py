@@ -16,13 +16,14 @@ def geometric_mean(values: Iterable[float]) -> float | None:
   return float(np.exp(logs.mean())) if len(logs) else None
 
 
-def cells(record: Record) -> list[str]:
-  """A record as the cells of a table with `columns`."""
+def cells(record: Record, named: bool = True) -> list[str]:
+  """What there is to say of a record, under the headings of `columns`; named: with the peer's name."""
+  peer = _time(record, "peer", record["peer_name"])
   return [
     record["name"],
     record["pass"] if record["dtype"] == "float32" else f"{record['pass']} {record['dtype']}",
     _time(record, "ours", "ours"),
-    " ".join([*_name_among_several(record), _time(record, "peer", record["peer_name"])]),
+    f"{record['peer_name']} {peer}" if named and record["peer"] else peer,
     _time(record, "baseline", record["baseline_name"]),
     _times(record["ratio"]),
     _times(record["ratio_baseline"]),
@@ -45,16 +46,20 @@ def network(record: Record) -> str:
   return f"{rate:.3g} clips/s, {record['gflop']:.3g} GFLOP, {peak:.0f} MiB, compiled in {compiled:.0f} s"
 
 
+def tabulate(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+  """Headings and rows of a table, without columns that say nothing or that another one says already."""
+  named = len({r["peer_name"] for r in records}) > 1
+  heads, rows = columns(records), [cells(r, named) for r in records]
+  kept = [i for i, head in enumerate(heads) if head not in heads[:i] and any(row[i] not in ("", "-") for row in rows)]
+  return [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
 def columns(records: Sequence[Record]) -> list[str]:
-  """The headings of a table of records."""
+  """The headings for `cells`."""
   peers = {r["peer_name"] for r in records}
   peer, baseline = peers.pop() if len(peers) == 1 else "peer", records[0]["baseline_name"]
   times = ["ours ms", f"{peer} ms", f"{baseline} ms", f"{peer}/ours", f"{baseline}/ours"]
   return ["name", "pass", *times, "GFLOP/s", "of peak", "form"]
-
-
-def _name_among_several(record: Record) -> list[str]:
-  return [record["peer_name"]] if len(record["peers"]) > 1 else []
 
 
 def _time(record: Record, key: str, contender: str) -> str:
@@ -108,8 +113,10 @@ def _summary_line(title: str, records: Sequence[Record]) -> str:
     rows = [r for r in records if r["pass"] == pass_]
     names = {r["peer_name"] for r in rows}
     peer = names.pop() if len(names) == 1 else "fastest peer"
-    for other, key in ((peer, "ratio"), (rows[0]["baseline_name"], "ratio_baseline")):
+    for other, key in {peer: "ratio", rows[0]["baseline_name"]: "ratio_baseline"}.items():
       values = [r[key] for r in rows if r[key]]
+      if not values and other != peer:
+        continue
       mean = geometric_mean(values)
       ahead = f" ({sum(v >= 1 for v in values)} of {len(values)} ahead)"
       parts.append(f"{pass_} {other}/ours " + (f"{mean:.2f}x{ahead}" if mean else "not measured"))
@@ -135,9 +142,9 @@ def markdown(records: Sequence[Record]) -> str:
     own = [r for r in records if r["benchmark"] == suite]
     for kind in kinds(own):
       rows = [r for r in own if r["kind"] == kind]
-      head = columns(rows)
+      head, body = tabulate(rows)
       lines += [f"## {suite}: {kind}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-      lines += ["| " + " | ".join(c.replace("|", "\\|") for c in cells(r)) + " |" for r in rows]
+      lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in body]
       lines.append("")
     lines += [f"## {suite}: summary", "", *(f"- {line}" for line in summary(own)), ""]
   return "\n".join(lines)

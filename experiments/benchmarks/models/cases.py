@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Package: TypeAlias = Literal["torchvision", "transformers"]
+Package: TypeAlias = Literal["torchvision", "transformers", "pytorchvideo"]
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ CONVOLUTIONAL = (
   ModelCase("resnet3d", "r3d_18", (16, 112, 112), "torchvision", "r3d_18"),
   ModelCase("resnet3d", "mc3_18", (16, 112, 112), "torchvision", "mc3_18"),
   ModelCase("resnet3d", "r2plus1d_18", (16, 112, 112), "torchvision", "r2plus1d_18"),
-  ModelCase("resnet3d", "slow_r50", (8, 224, 224)),
+  ModelCase("resnet3d", "slow_r50", (8, 224, 224), "pytorchvideo", "slow_r50"),
   ModelCase("resnet3d", "i3d_r50", (8, 224, 224)),
   ModelCase("i3d", "i3d", (16, 224, 224)),
   ModelCase("s3d", "s3d", (16, 224, 224), "torchvision", "s3d"),
   ModelCase("s3d", "s3dg", (16, 224, 224)),
   ModelCase("csn", "ir_csn_50", (16, 224, 224)),
-  ModelCase("csn", "ir_csn_101", (16, 224, 224)),
-  ModelCase("slowfast", "r50_4x16", (32, 224, 224)),
-  ModelCase("slowfast", "r50_8x8", (32, 224, 224)),
-  ModelCase("x3d", "x3d_xs", (4, 160, 160)),
-  ModelCase("x3d", "x3d_s", (13, 160, 160)),
-  ModelCase("x3d", "x3d_m", (16, 224, 224)),
-  ModelCase("x3d", "x3d_l", (16, 312, 312)),
+  ModelCase("csn", "ir_csn_101", (16, 224, 224), "pytorchvideo", "csn_r101"),
+  ModelCase("slowfast", "r50_4x16", (32, 224, 224), "pytorchvideo", "slowfast_r50_4x16"),
+  ModelCase("slowfast", "r50_8x8", (32, 224, 224), "pytorchvideo", "slowfast_r50"),
+  ModelCase("x3d", "x3d_xs", (4, 160, 160), "pytorchvideo", "x3d_xs"),
+  ModelCase("x3d", "x3d_s", (13, 160, 160), "pytorchvideo", "x3d_s"),
+  ModelCase("x3d", "x3d_m", (16, 224, 224), "pytorchvideo", "x3d_m"),
+  ModelCase("x3d", "x3d_l", (16, 312, 312), "pytorchvideo", "x3d_l"),
 )
 TRANSFORMERS = (
   ModelCase("vivit", "b16x2", (32, 224, 224), "transformers", "vivit"),

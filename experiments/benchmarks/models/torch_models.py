@@ -30,7 +30,9 @@ def make(case: ModelCase) -> Any:
 
   declare_operators()
   torch.manual_seed(0)
-  module = {"torchvision": _torchvision, "transformers": _transformers}[case.package](case)
+  module = {"torchvision": _torchvision, "transformers": _transformers, "pytorchvideo": _pytorchvideo}[case.package](
+    case
+  )
   for part in module.modules():
     if isinstance(part, torch.nn.Dropout | torch.nn.Dropout3d):
       part.p = 0.0
@@ -92,7 +94,9 @@ def _in_format(
 
 
 def _placed(inputs: Any, formats: Any) -> Any:
-  """Inputs in a memory format."""
+  """Inputs in a memory format; a list is a network's pathways."""
+  if isinstance(inputs, list):
+    return [_placed(x, formats) for x in inputs]
   return inputs.contiguous(memory_format=formats[inputs.ndim]) if inputs.ndim in formats else inputs.contiguous()
 
 
@@ -102,7 +106,8 @@ def arrange(case: ModelCase, video: Any) -> Any:
     return video.permute(0, 1, 4, 2, 3)
   if case.model in ("resnet", "inception"):
     return video.flatten(0, 1).permute(0, 3, 1, 2)
-  return video.permute(0, 4, 1, 2, 3)
+  planes = video.permute(0, 4, 1, 2, 3)
+  return [planes[:, :, :: _alpha(case)], planes] if case.model == "slowfast" else planes
 
 
 def logits(case: ModelCase, module: Any, inputs: Any, clips: int) -> Any:
@@ -143,6 +148,38 @@ def _transformers(case: ModelCase) -> Any:
     return transformers.TimesformerForVideoClassification(transformers.TimesformerConfig(**common))
   config = transformers.VideoMAEConfig(**common, use_mean_pooling=True, layer_norm_eps=1e-6)
   return transformers.VideoMAEForVideoClassification(config)
+
+
+def _pytorchvideo(case: ModelCase) -> Any:
+  frames, side, _ = case.clip
+  pool = (frames, side // 32, side // 32)  # of the last stage
+  module = importlib.import_module(f"pytorchvideo.models.{'resnet' if case.model == 'resnet3d' else case.model}")
+  common: dict[str, Any] = {"model_num_class": CLASSES, "dropout_rate": 0.0}
+  if case.model == "slowfast":
+    slow = (frames // _alpha(case), *pool[1:])
+    fusion = {
+      "slowfast_fusion_conv_kernel_size": (5 if _alpha(case) == 8 else 7, 1, 1),
+      "slowfast_fusion_conv_stride": (_alpha(case), 1, 1),
+    }
+    return module.create_slowfast(**common, **fusion, head_pool_kernel_sizes=(slow, pool))
+  import torch
+
+  if case.model == "csn":
+    norm = partial(torch.nn.BatchNorm3d, eps=1e-3)
+    return module.create_csn(**common, model_depth=101, norm=norm, head_pool_kernel_size=(frames // 8, *pool[1:]))
+  if case.model == "resnet3d":
+    times = ((1, 1, 1), (1, 1, 1), (3, 1, 1), (3, 1, 1))
+    sizes = {"stem_conv_kernel_size": (1, 7, 7), "stage_conv_a_kernel_size": times, "head_pool_kernel_size": pool}
+    return module.create_resnet(**common, **sizes)
+  size = {"input_clip_length": frames, "input_crop_size": side, "depth_factor": 5.0 if case.peer == "x3d_l" else 2.2}
+  net = module.create_x3d(**common, **size, head_activation=None)
+  net.blocks[1].res_blocks[0].branch1_norm = torch.nn.BatchNorm3d(24)  # PySlowFast's has it, and ours
+  return net
+
+
+def _alpha(case: ModelCase) -> int:
+  """Frames of SlowFast's fast pathway for one of the slow one."""
+  return 8 if case.preset == "r50_4x16" else 4
 
 
 def declare_operators() -> None:
