@@ -15,30 +15,10 @@ measured here.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import i3d_ucf101
 
 
 def get_config() -> ConfigDict:
-  c = ConfigDict()
-  c.seed = 0
-  c.data = dict(name="video_folder", layout="hmdb51", split=1, validation_frac=0.1, short_side=256)  # root is asked for
-  c.clip = dict(num_frames=64, sampling="rate", rate_hz=25.0, short="loop")
-  c.pixels = dict(short_side=256, crop=224, flip=True, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-  c.augment = dict()
-  c.loader = dict(batch_size=96)
-  c.model = dict(name="i3d", preset="i3d", norm_momentum=0.9, dtype="bfloat16")
-  c.task = dict(name="classify", dropout=0.5)
-  c.optim = dict(
-    method="sgd",
-    lr_peak=0.01,
-    schedule="step",
-    milestones=(0.6, 0.85),
-    warmup_steps=0,
-    weight_decay=1e-7,
-    momentum=0.9,
-    nesterov=False,
-    clip_norm=0.0,
-  )
-  c.train = common.run(steps=5000, eval_every_steps=500)
-  c.eval = dict(clips=4, crops=1, average="logits")
+  c = i3d_ucf101.get_config()
+  c.data.layout = "hmdb51"
   return c

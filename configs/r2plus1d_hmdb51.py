@@ -13,34 +13,14 @@ split 1 (VMZ). This config starts from nothing, which will be far below; for tha
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, r2plus1d_ucf101
 
 EPOCH = 40_000 // 32  # steps
 
 
 def get_config() -> ConfigDict:
-  c = ConfigDict()
-  c.seed = 0
-  c.data = dict(name="video_folder", layout="hmdb51", split=1, validation_frac=0.1, short_side=128)  # root is asked for
-  c.clip = dict(num_frames=32, sampling="dense", stride_f=1, short="repeat")
-  c.pixels = dict(
-    short_side=128, crop=112, flip=True, mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989)
-  )
-  c.augment = dict()
-  c.loader = dict(batch_size=32)
-  c.model = dict(name="resnet3d", preset="r2plus1d_34", dtype="bfloat16")
-  c.task = dict(name="classify")
-  c.optim = dict(
-    method="sgd",
-    lr_peak=1.6e-3,
-    schedule="step",
-    milestones=(2 * EPOCH, 4 * EPOCH, 6 * EPOCH),
-    warmup_steps=0,
-    weight_decay=5e-3,
-    momentum=0.9,
-    nesterov=True,
-    clip_norm=0.0,
-  )
+  c = r2plus1d_ucf101.get_config()
+  c.data.layout = "hmdb51"
+  c.optim.lr_peak = 1.6e-3
   c.train = common.run(steps=8 * EPOCH, eval_every_steps=EPOCH)
-  c.eval = dict(clips=10, crops=1, average="probabilities")
   return c

@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     method="sgd",
     lr_peak=8e-4,
     schedule="step",
-    milestones=(2 * EPOCH, 4 * EPOCH, 6 * EPOCH),
+    milestones=(0.25, 0.5, 0.75),
     warmup_steps=0,
     weight_decay=5e-3,
     momentum=0.9,

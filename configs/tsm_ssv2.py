@@ -15,41 +15,18 @@ Validation top-1 from ImageNet's weights, which this config does not have unless
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, tsm_k400
 
 EPOCH = 168_913 // 64  # steps
 
 
 def get_config(arg: str = "tsm_r50") -> ConfigDict:
-  c = ConfigDict()
-  c.seed = 0
-  c.data = dict(name="video_folder", layout="something_something", short_side=256)  # root is asked for
-  c.clip = dict(num_frames=8, sampling="segments", short="repeat")
-  c.pixels = dict(
-    short_side=256,
-    crop=224,
-    window="jitter",
-    jitter=(0.875, 1.33),
-    flip=False,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-  )
-  c.augment = dict()
-  c.loader = dict(batch_size=64)
-  c.model = dict(name="tsm", preset=arg, dtype="bfloat16")
-  c.task = dict(name="classify", dropout=0.5)
-  c.optim = dict(
-    method="sgd",
-    lr_peak=0.01,
-    schedule="step",
-    milestones=(20 * EPOCH, 40 * EPOCH),
-    warmup_steps=0,
-    weight_decay=5e-4,
-    momentum=0.9,
-    nesterov=False,
-    clip_norm=20.0,
-    lr_scale=(("head", 5.0), ("head/logits/bias", 10.0)),
-  )
+  c = tsm_k400.get_config(arg)
+  c.data.layout = "something_something"
+  c.pixels.flip = False
+  c.loader.batch_size = 64
+  c.optim.lr_peak = 0.01
+  c.optim.weight_decay = 5e-4
   c.train = common.run(steps=50 * EPOCH, eval_every_steps=EPOCH)
   c.eval = dict(clips=2, crops=3, average="logits")
   return c
