@@ -15,7 +15,7 @@ from vu_jax.cost import peak_bytes
 
 Pass: TypeAlias = Literal["forward", "gradient", "train", "read"]
 
-SLOW_S = 2.0  # a call this long is timed once, and that call is its warm-up too
+SLOW_S = 10.0  # a call this long is timed once
 SHORT_S = 0.01  # calls shorter than this are timed several in a row, after one that is not timed
 ROUNDS = (3, 25)
 
@@ -91,7 +91,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Entrant:
-  """A contender that has been called: what that took [s], and what it gave."""
+  """A contender that has been called twice: what the second call took [s], and what it gave."""
 
   contender: Contender
   call_s: float
@@ -119,21 +119,20 @@ Clock: TypeAlias = Callable[[], float]
 
 
 def enter(make: Callable[[], Contender], clock: Clock = time.perf_counter) -> Entrant:
-  """Makes a contender and warms it up: a first call, and a second one where that does not take long."""
+  """Makes a contender and calls it twice: the first call also waits for memory that was never used before."""
   contender = make()
-  call_s, result = timed_call(contender, 1, clock)
-  if call_s <= SLOW_S:
-    call_s = timed_call(contender, 1, clock)[0]
+  _, result = timed_call(contender, 1, clock)
+  call_s, _ = timed_call(contender, 1, clock)
   return Entrant(contender, call_s, contender.read(result))
 
 
 def measure(entrants: Mapping[str, Entrant], seconds: float, clock: Clock = time.perf_counter) -> dict[str, Timing]:
   """Calls all entrants in turns, so that what else the machine does meets them alike.
 
-  Each is timed until its calls took `seconds` in all, within `ROUNDS`; the one that starts a round changes. Whose call
-  took more than `SLOW_S` is not called again: that call is its timing. Short calls first get the caches and threads
-  back from the entrant before, which matters: a convolution of 1.1 ms took 1.7 ms when it was timed right after others,
-  and 6 ms after a pause of 20 ms.
+  Each is timed until its calls took `seconds` in all, within `ROUNDS`; the one that starts a round changes. A second
+  call of more than `SLOW_S` is the only timing of its contender. Short calls first get the caches and threads back from
+  the entrant before, which matters: a convolution of 1.1 ms took 1.7 ms when it was timed right after others, and 6 ms
+  after a pause of 20 ms.
   """
   samples: dict[str, list[float]] = {n: [e.call_s] if e.call_s > SLOW_S else [] for n, e in entrants.items()}
   repeat = {name: max(1, math.ceil(SHORT_S / max(e.call_s, 1e-6))) for name, e in entrants.items()}
