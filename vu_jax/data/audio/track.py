@@ -18,7 +18,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from jaxtyping import Int16
 
-from vu_jax.data.video.packets import Source, VideoError, opened
+from vu_jax.data.video.packets import Source, VideoError, opened, packets
 
 _GAP_S = 0.015  # less is jitter of timestamps; the shortest packet that can be lost is longer
 _BEFORE_S = 0.5  # decoders need some of what is before, and so does the resampler's filter
@@ -122,7 +122,7 @@ def _timed(
 ) -> Iterator[tuple[float, av.AudioFrame]]:
   """All pieces from the present position on; behind a seek, what a decoder cannot make sense of is passed over."""
   time_s = -math.inf
-  for packet in container.demux(audio):
+  for packet in packets(container, audio):
     try:
       frames = packet.decode()
     except av.error.FFmpegError:

@@ -9,10 +9,11 @@ import pathlib
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vu_jax.data.video.h264 import is_disposable, length_size
@@ -48,10 +49,18 @@ def opened(source: Source, strict: bool = False) -> Iterator[tuple[InputContaine
     raise VideoError(_reason(error)) from error
 
 
+def packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
+  """All packets (`av.Packet`) of a stream from the present position on.
+
+  Left early, it closes `demux`, which else keeps 300 bytes for ever (PyAV 18.1).
+  """
+  yield from container.demux(stream)
+
+
 def decoded(container: InputContainer, stream: VideoStream, strict: bool = False) -> Iterator[av.VideoFrame]:
   """All pictures from the present position on, in display order; strict refuses damaged and missing ones."""
   end = 0
-  for packet in container.demux(stream):
+  for packet in packets(container, stream):
     end = max(end, (packet.pts or 0) + (packet.duration or 0), packet.dts or 0)
     for picture in packet.decode():
       if strict and (packet.is_corrupt or picture.is_corrupt):
@@ -89,11 +98,11 @@ def read_table(container: InputContainer, stream: VideoStream) -> Table:
   Raises:
     VideoError: the stream has no frames.
   """
-  packets = list(_facts(container, stream))
-  shown = [number for number, (_, _, _, is_shown, _) in enumerate(packets) if is_shown]
+  facts = list(_facts(container, stream))
+  shown = [number for number, (_, _, _, is_shown, _) in enumerate(facts) if is_shown]
   if not shown:
     raise VideoError("it has no frames")
-  pts, seek, is_key, _, spare = map(list, zip(*packets, strict=True))
+  pts, seek, is_key, _, spare = map(list, zip(*facts, strict=True))
   if None in pts or len(set(pts)) < len(pts):
     return Table([], [], is_key, shown, regular=False)
   disposable = frozenset(number for number, is_spare in enumerate(spare) if is_spare)
@@ -164,7 +173,7 @@ def _fed(
   needed: Container[int],
 ) -> Iterator[av.VideoFrame]:
   """Decodes the needed packets; nothing, if the container is positioned after the first of them."""
-  for count, packet in enumerate(container.demux(stream)):
+  for count, packet in enumerate(packets(container, stream)):
     number = None if packet.pts is None else packet_at.get(packet.pts)
     if packet.size and (number is None or (count == 0 and number > first)):
       return
@@ -176,7 +185,7 @@ def _facts(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int
   """(presentation time, time to seek to, is a keyframe, is shown, is disposable) of every packet."""
   size_bytes = length_size(stream.codec_context.extradata) if stream.codec_context.name == "h264" else 0
   is_vp8 = stream.codec_context.name in ("vp8", "libvpx")
-  for packet in container.demux(stream):
+  for packet in packets(container, stream):
     if packet.size:
       stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
       is_shown = not packet.is_discard and not (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN)
