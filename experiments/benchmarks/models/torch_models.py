@@ -114,7 +114,7 @@ def logits(case: ModelCase, module: Any, inputs: Any, clips: int) -> Any:
   """(B Y) of a batch."""
   if case.package == "transformers":
     return module(pixel_values=inputs).logits
-  out = module(inputs)
+  out = module([*inputs] if isinstance(inputs, list) else inputs)  # SlowFast's puts its results into the list
   return out.unflatten(0, (clips, -1)).mean(1) if case.model in ("resnet", "inception") else out
 
 
