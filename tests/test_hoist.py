@@ -13,8 +13,6 @@ from vu_jax.layers.recurrence import hoist
 from vu_jax.layers.recurrence.hoist import RecurrentMap
 from vu_jax.layers.recurrence.recurrent import LSTM, ConvGRU, ConvLSTM
 
-# Compiling is most of the time of these tests.
-
 
 class TwoMaps(nn.Module):
   """h' = tanh(x + bias + W2 relu(W1 h)): two maps, one behind the other, and a parameter that is neither."""

@@ -18,7 +18,6 @@ from vu_jax.layers.recurrence.recurrent import GRU, LSTM, RNN, ConvGRU, ConvLSTM
 
 CLIP = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3)), jnp.float32)
 MAPS = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, 4, 3)), jnp.float32)
-# Compiling is most of the time of these tests.
 LAYERS = {
   "rnn": RNN(4),
   "rnn norm relu": RNN(4, layer_norm=True, activation="relu"),

@@ -20,7 +20,6 @@ from vu_jax.layers.recurrence.decoupling import Decoupling, overlap
 from vu_jax.layers.recurrence.predrnn import PredRNNCell, PredRNNState, SpatioTemporalCell
 from vu_jax.models import conv_lstm_forecaster, encoder_forecaster, predrnn, simvp
 
-# Compiling is most of the time of these tests.
 FEEDBACK = {
   "conv_lstm_forecaster": conv_lstm_forecaster.Model(hidden=(3, 2), kernel=3, patch=2, future=3),
   "predrnn": predrnn.Model(features=3, layers=2, kernel=3, patch=2, future=3, decouple=True),

@@ -17,7 +17,6 @@ from vu_jax.layers.blocks.time_pool import TimePool
 from vu_jax.layers.convolution.causal import CausalBlock, CausalConv3D, Pasts, receptive_field
 from vu_jax.layers.recurrence.recurrent import ConvGRU
 
-# Compiling is most of the time of these tests.
 VIDEO = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 9, 10, 3)), jnp.float32)
 FORMS: dict[str, dict[str, Any]] = {
   "cnn_rnn": {"cell": "gru", "pool": "attention"},

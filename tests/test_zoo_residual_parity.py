@@ -14,6 +14,7 @@ import numpy as np
 import peers
 import pytest
 
+from experiments.benchmarks.models.torch_models import pytorchvideo_net
 from vu_jax.config import find_module
 from vu_jax.tasks.classify import Head
 from vu_jax.weights import pyslowfast, pytorchvideo, torchvision, vmz
@@ -179,18 +180,18 @@ def x3d() -> Any:
   return n, run
 
 
+def video_net(model: str, **options: Any) -> Any:
+  peers.peer("pytorchvideo")
+  return pytorchvideo_net(model, CLASSES, **options)
+
+
 def video_x3d() -> Any:
-  nn = peers.peer("torch").nn
-  net = peers.peer("pytorchvideo.models.x3d").create_x3d(model_num_class=CLASSES, depth_factor=1, head_activation=None)
-  net.blocks[1].res_blocks[0].branch1_norm = nn.BatchNorm3d(24)
-  net.blocks[5].pool.pool = nn.AdaptiveAvgPool3d(1)  # its own knows one size of clip
+  net = video_net("x3d", depth_factor=1)
   return net, net
 
 
 def video_slowfast() -> Any:
-  nn = peers.peer("torch").nn
-  net = peers.peer("pytorchvideo.models.slowfast").create_slowfast(model_num_class=CLASSES)
-  net.blocks[5].pool = nn.ModuleList(nn.AdaptiveAvgPool3d(1) for _ in range(2))
+  net = video_net("slowfast")
   return net, lambda video: net([video[:, :, ::4], video])
 
 

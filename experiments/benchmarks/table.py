@@ -17,7 +17,7 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 
 def cells(record: Record, named: bool = True) -> list[str]:
-  """What there is to say of a record, under the headings of `columns`; named: with the peer's name."""
+  """What there is to say of a record, under the headings of `tabulate`; named: with the peer's name."""
   peer = _time(record, "peer", record["peer_name"])
   return [
     record["name"],
@@ -48,18 +48,13 @@ def network(record: Record) -> str:
 
 def tabulate(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
   """Headings and rows of a table, without columns that say nothing or that another one says already."""
-  named = len({r["peer_name"] for r in records}) > 1
-  heads, rows = columns(records), [cells(r, named) for r in records]
-  kept = [i for i, head in enumerate(heads) if head not in heads[:i] and any(row[i] not in ("", "-") for row in rows)]
-  return [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
-
-
-def columns(records: Sequence[Record]) -> list[str]:
-  """The headings for `cells`."""
   peers = {r["peer_name"] for r in records}
   peer, baseline = peers.pop() if len(peers) == 1 else "peer", records[0]["baseline_name"]
   times = ["ours ms", f"{peer} ms", f"{baseline} ms", f"{peer}/ours", f"{baseline}/ours"]
-  return ["name", "pass", *times, "GFLOP/s", "of peak", "form"]
+  heads = ["name", "pass", *times, "GFLOP/s", "of peak", "form"]
+  rows = [cells(r, named=peer == "peer") for r in records]
+  kept = [i for i, head in enumerate(heads) if head not in heads[:i] and any(row[i] not in ("", "-") for row in rows)]
+  return [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _time(record: Record, key: str, contender: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table
 
+from vu_jax.report.paired import EVERYWHERE, Interval
 from vu_jax.report.records import Evaluation, Run, load_run
 from vu_jax.report.statistics import wilson_interval
 
@@ -101,9 +102,9 @@ def is_fraction(key: str) -> bool:
   return key in _FRACTIONS
 
 
-def value_range(key: str) -> tuple[float, float]:
+def value_range(key: str) -> Interval:
   """What a metric cannot leave."""
-  return (0.0, 1.0) if is_fraction(key) else (-math.inf, math.inf)
+  return (0.0, 1.0) if is_fraction(key) else EVERYWHERE
 
 
 def metric_name(key: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.benchmarks.models.cases import ModelCase
 from experiments.benchmarks.ops.torch_ops import torch_device
 from experiments.benchmarks.timing import AbsentError, Contender, Pass, timed_call
+from vu_jax.config import find_module
 
 CLASSES = 400
 
@@ -30,9 +31,8 @@ def make(case: ModelCase) -> Any:
 
   declare_operators()
   torch.manual_seed(0)
-  module = {"torchvision": _torchvision, "transformers": _transformers, "pytorchvideo": _pytorchvideo}[case.package](
-    case
-  )
+  makers = {"torchvision": _torchvision, "transformers": _transformers, "pytorchvideo": _pytorchvideo}
+  module = makers[case.package](case)
   for part in module.modules():
     if isinstance(part, torch.nn.Dropout | torch.nn.Dropout3d):
       part.p = 0.0
@@ -47,7 +47,7 @@ def contender(case: ModelCase, pass_: Pass, dtype: str, compile_it: bool, video:
   """
   formats = ("contiguous",) if case.package == "transformers" else ("contiguous", "channels_last")
   found = [_in_format(name, case, pass_, dtype, compile_it, video) for name in formats]
-  return min(found, key=lambda c: min(timed_call(c, 1)[0] for _ in range(2)))
+  return min(found, key=lambda c: min(timed_call(c, 1)[0] for _ in range(2))) if len(found) > 1 else found[0]
 
 
 def _in_format(
@@ -107,7 +107,7 @@ def arrange(case: ModelCase, video: Any) -> Any:
   if case.model in ("resnet", "inception"):
     return video.flatten(0, 1).permute(0, 3, 1, 2)
   planes = video.permute(0, 4, 1, 2, 3)
-  return [planes[:, :, :: _alpha(case)], planes] if case.model == "slowfast" else planes
+  return [planes[:, :, :: _our_slowfast(case).alpha], planes] if case.model == "slowfast" else planes
 
 
 def logits(case: ModelCase, module: Any, inputs: Any, clips: int) -> Any:
@@ -151,49 +151,51 @@ def _transformers(case: ModelCase) -> Any:
 
 
 def _pytorchvideo(case: ModelCase) -> Any:
-  frames, side, _ = case.clip
-  pool = (frames, side // 32, side // 32)  # of the last stage
-  module = importlib.import_module(f"pytorchvideo.models.{'resnet' if case.model == 'resnet3d' else case.model}")
-  common: dict[str, Any] = {"model_num_class": CLASSES, "dropout_rate": 0.0}
+  options: dict[str, Any] = {}
   if case.model == "slowfast":
-    slow = (frames // _alpha(case), *pool[1:])
-    fusion = {
-      "slowfast_fusion_conv_kernel_size": (5 if _alpha(case) == 8 else 7, 1, 1),
-      "slowfast_fusion_conv_stride": (_alpha(case), 1, 1),
-    }
-    return module.create_slowfast(**common, **fusion, head_pool_kernel_sizes=(slow, pool))
+    like = _our_slowfast(case)
+    options["slowfast_fusion_conv_kernel_size"] = (like.lateral_time, 1, 1)
+    options["slowfast_fusion_conv_stride"] = (like.alpha, 1, 1)
+  elif case.model == "csn":
+    options["model_depth"] = 101
+  elif case.model == "x3d":
+    options["depth_factor"] = 5.0 if case.peer == "x3d_l" else 2.2
+  else:
+    options["stem_conv_kernel_size"] = (1, 7, 7)
+    options["stage_conv_a_kernel_size"] = ((1, 1, 1), (1, 1, 1), (3, 1, 1), (3, 1, 1))
+  return pytorchvideo_net(case.model, CLASSES, **options)
+
+
+def pytorchvideo_net(model: str, classes: int, **options: Any) -> Any:
+  """PyTorchVideo's network like ours of that name, for clips of any size; `options` are those of its builder there."""
   import torch
 
-  if case.model == "csn":
-    norm = partial(torch.nn.BatchNorm3d, eps=1e-3)
-    return module.create_csn(**common, model_depth=101, norm=norm, head_pool_kernel_size=(frames // 8, *pool[1:]))
-  if case.model == "resnet3d":
-    times = ((1, 1, 1), (1, 1, 1), (3, 1, 1), (3, 1, 1))
-    sizes = {"stem_conv_kernel_size": (1, 7, 7), "stage_conv_a_kernel_size": times, "head_pool_kernel_size": pool}
-    return module.create_resnet(**common, **sizes)
-  size = {"input_clip_length": frames, "input_crop_size": side, "depth_factor": 5.0 if case.peer == "x3d_l" else 2.2}
-  net = module.create_x3d(**common, **size, head_activation=None)
-  net.blocks[1].res_blocks[0].branch1_norm = torch.nn.BatchNorm3d(24)  # PySlowFast's has it, and ours
+  name = {"resnet3d": "resnet"}.get(model, model)
+  build = getattr(importlib.import_module(f"pytorchvideo.models.{name}"), f"create_{name}")
+  if model == "csn":
+    options["norm"] = partial(torch.nn.BatchNorm3d, eps=1e-3)
+  if model == "x3d":
+    options["head_activation"] = None
+  net = build(model_num_class=classes, dropout_rate=0.0, **options)
+  for parent in [*net.modules()]:
+    for child, module in parent.named_children():
+      if isinstance(module, torch.nn.AvgPool3d):  # of the head, which knows one size
+        setattr(parent, child, torch.nn.AdaptiveAvgPool3d(1))
+  if model == "x3d":
+    net.blocks[1].res_blocks[0].branch1_norm = torch.nn.BatchNorm3d(24)  # PySlowFast's has it, and ours
   return net
 
 
-def _alpha(case: ModelCase) -> int:
-  """Frames of SlowFast's fast pathway for one of the slow one."""
-  return 8 if case.preset == "r50_4x16" else 4
+def _our_slowfast(case: ModelCase) -> Any:
+  """Our network, whose fields say how its pathways differ."""
+  module = find_module("model", case.model)
+  return module.Model(**module.PRESETS[case.preset])
 
 
 def declare_operators() -> None:
   """torchvision without its compiled part imports once the operators that it registers fakes for are declared."""
   import torch
 
-  signatures = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-  }
-  for name, signature in signatures.items():
+  for name in ("nms", "qnms"):
     if not hasattr(torch.ops.torchvision, name):
-      _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
-      _LIBRARIES[-1].define(signature)
-
-
-_LIBRARIES: list[Any] = []  # a library's operators live as long as it does
+      torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -22,7 +22,6 @@ from experiments.running.assemble import Experiment, assemble
 from vu_jax.cost import peak_bytes
 from vu_jax.data.loader import train_batches
 from vu_jax.data.video.stores import Store
-from vu_jax.glossary import Count
 from vu_jax.train.mesh import device_mesh, to_devices
 
 TRIALS, STEPS, BATCH = 8, 6, 8
@@ -100,17 +99,15 @@ def contender(load: Load, root: pathlib.Path, groups: Sequence[Sequence[Experime
 
   source = videos.prepared(load.store, root)
 
-  def train(group: Sequence[Experiment], values: Any, steps: Count = STEPS) -> Any:
+  def train(group: Sequence[Experiment], values: Any) -> Any:
     on = group[0]
     state, metrics = population.init([e.seed for e in group]), {}
     batches = train_batches(source, on.clip, on.pixels, on.loader, on.order_seed, on.augment)
-    for batch in itertools.islice(batches, steps):
+    for batch in itertools.islice(batches, STEPS):
       state, metrics = compiled(values, state, to_devices(mesh, batch))
     jax.block_until_ready(state)
     getattr(batches, "close", lambda: None)()
     return metrics["objective"]
-
-  train(groups[0], values[0], steps=1)  # compiles what comes before the first step
 
   def start() -> list[Any]:
     return [train(group, own) for group, own in zip(groups, values, strict=True)]
