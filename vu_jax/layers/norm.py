@@ -5,10 +5,9 @@ The statistics are computed in float32 whatever the dtype.
 
 from functools import partial
 
-import flax.linen as nn
-
 from vu_jax.layers.batch_norm import BatchNorm
 from vu_jax.layers.convolution.conv_modules import Norm
+from vu_jax.layers.layer_norm import LayerNorm
 from vu_jax.layers.precision import Dtype
 
 
@@ -46,4 +45,4 @@ def batch_norm(
 
 def layer_norm(*, epsilon: float = 1e-6, dtype: Dtype = "float32") -> Norm:
   """Layer norm over the last axis (Ba et al. 2016)."""
-  return partial(nn.LayerNorm, epsilon=epsilon, dtype=dtype)
+  return partial(LayerNorm, epsilon=epsilon, dtype=dtype)

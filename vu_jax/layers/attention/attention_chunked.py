@@ -112,7 +112,7 @@ def _backward(plan: _Plan, saved, dout: Array):
 
   def group(dbias, index):
     q, k, v, out, logsum, do = (x[index] for x in (*inputs[:3], outs, logsums, dout))
-    delta = jnp.sum(do.astype(jnp.float32) * out.astype(jnp.float32), -1)
+    delta = matmul("and,and->an", do, out)
 
     def chunk(keys, carry, start):
       dk, dv, dbias = carry

@@ -79,7 +79,7 @@ class MultiHeadAttention(nn.Module):
       qkv = dense(3 * features, name="qkv")(x)
       if self.qkv_bias == "qv":
         qkv = add(qkv, self._bias_without_keys(features))
-      q, k, v = rearrange(qkv, "... n (three a d) -> three ... n a d", three=3, a=self.heads)
+      q, k, v = (rearrange(y, "... (a d) -> ... a d", a=self.heads) for y in jnp.split(qkv, 3, -1))
     else:
       if self.qkv_bias == "qv":
         raise ValueError('qkv_bias "qv" is for self-attention: take True or False with a context')

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vu_jax.layers.dense import add_bias
+from vu_jax.layers.layer_norm import LayerNorm
 from vu_jax.layers.precision import Dtype, multiply
 from vu_jax.layers.recurrence.hoist import RecurrentMap
 
@@ -192,4 +193,4 @@ def norm(x: Float[Array, "*batch G"], sizes: Sequence[int], name: str, dtype: Dt
   """Layer norm over each of the groups of `sizes` channels; statistics are float32. Call it inside a compact method."""
   parts = jnp.split(x, np.cumsum(sizes)[:-1], axis=-1)
   names = [name] if len(parts) == 1 else [f"{name}{k}" for k in range(len(parts))]
-  return jnp.concatenate([nn.LayerNorm(1e-5, dtype, name=n)(p) for n, p in zip(names, parts, strict=True)], axis=-1)
+  return jnp.concatenate([LayerNorm(1e-5, dtype, name=n)(p) for n, p in zip(names, parts, strict=True)], axis=-1)
