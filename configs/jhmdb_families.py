@@ -35,7 +35,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
   "R3D": dict(name="resnet3d", depths=(1, 1, 1, 1), width=16),
   "R(2+1)D": dict(name="resnet3d", convolution="2+1d", depths=(1, 1, 1, 1), width=16, stem_middle=16),
   "I3D": dict(name="i3d", width=0.5, blocks=(2, 2, 1), norm_momentum=0.9),
-  "S3D-G": dict(name="s3d", width=0.5, blocks=(2, 2, 1), norm_momentum=0.9),
+  "S3D": dict(name="s3d", width=0.5, blocks=(2, 2, 1), norm_momentum=0.9),
   "ip-CSN": dict(name="csn", interaction="preserved", depths=(1, 1, 1), width=24),
   "X3D": dict(name="x3d", depths=(1, 2, 3), widths=(24, 48, 96), features=256),
   "SlowFast": dict(
@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
 
 
 def get_ablations() -> dict[str, dict[str, Any]]:
-  """The families; the baseline is the S3D of configs/jhmdb_s3d.py."""
+  """The families; the baseline is the S3D-G of configs/jhmdb_s3d.py."""
   return {
     name: {"model" if key == "name" else f"model.{key}": value for key, value in model.items()}
     for name, model in FAMILIES.items()

@@ -1,4 +1,4 @@
-"""JHMDB (Jhuang et al., ICCV 2013), official split 1, a small S3D on differences of frames, from scratch.
+"""JHMDB (Jhuang et al., ICCV 2013), official split 1, a small S3D-G on differences of frames, from scratch.
 
 python -m experiments.launch --config=configs/jhmdb_s3d.py --config.data.root=/path/to/jhmdb
 

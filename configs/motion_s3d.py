@@ -1,4 +1,4 @@
-"""A narrow S3D tells eight motions apart: separable convolutions in space and time.
+"""A narrow S3D-G tells eight motions apart: separable convolutions in space and time, and gates.
 
 python -m experiments.launch --config=configs/motion_s3d.py
 
