@@ -3,11 +3,11 @@
 python -m experiments.ablate --config=configs/jhmdb_families.py --config.data.root=/path/to/jhmdb
 
 The data of configs/jhmdb_s3d.py with half its frames, smaller ones, and 1,600 steps of 8 clips (19 epochs) for each
-family, about a sixth of what that recipe takes. The networks have at most two million parameters; none was tuned.
+family, about a tenth of what that recipe takes. The networks have at most two million parameters; none was tuned.
 
-Test top-1 of one view, 268 clips (2026-11-22): I3D 30.5 % (three seeds: 31.7, 26.9, 32.8), TSM 25.0, S3D 24.5 (25.4, 25.0,
-23.1), C3D 24.4 (26.1, 22.4, 24.6), the baseline 20.3 (20.5, 17.2, 23.1); the table is in README.md. About 6 minutes for each
-run on one CPU core.
+Test top-1 of one view, 268 clips (2026-11-22): I3D 30.5 % (three seeds: 31.7, 26.9, 32.8), TSM 25.0, S3D 24.5 (25.4,
+25.0, 23.1), C3D 24.4 (26.1, 22.4, 24.6), the baseline 20.3 (20.5, 17.2, 23.1); the table is in README.md. About 6
+minutes for each run on one CPU core.
 """
 
 from typing import Any

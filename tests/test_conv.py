@@ -310,3 +310,22 @@ def test_modules_parameters_norm_and_dtype():
     "norm": {"scale", "bias"},
     "temporal": {"kernel"},
   }
+
+
+@pytest.mark.parametrize(("size", "remains"), [((2, 2), False), ((2, 5, 5), True), ((2, 3, 3), False), ((4, 4), True)])
+def test_maps_smaller_than_the_window_are_matrix_products(size, remains: bool):
+  """XLA's convolution of them is slow: none is left, forwards and backwards."""
+  x, kernel = jnp.ones((1, *size, 4)), jnp.ones((*(3,) * len(size), 4, 4))
+  function = functools.partial(conv3d if len(size) == 3 else conv2d, lowering="")
+  program = str(jax.make_jaxpr(lambda x, k: jax.vjp(function, x, k)[1](function(x, k)))(x, kernel))
+  assert ("conv_general_dilated" in program) is remains
+
+
+@pytest.mark.parametrize("lowering", ["xla", ""])
+def test_gradient_that_xla_aborts_on(lowering: str):
+  """Found by drawing shapes: strides that differ, and 8 outputs of 6 taps."""
+  rng = np.random.default_rng(0)
+  x, kernel = rng.standard_normal((2, 4, 6, 2)).astype(np.float32), rng.standard_normal((3, 2, 2, 1)).astype(np.float32)
+  window = Window((3, 2), ((2, 2), (1, 2)), (2, 1))
+  dy = rng.standard_normal(reference(x, kernel, window)[0].shape).astype(np.float32)
+  close(run(x, kernel, window, lowering, dy), reference(x, kernel, window, dy), 1e-5)

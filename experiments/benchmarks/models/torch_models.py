@@ -195,7 +195,8 @@ def _our_slowfast(case: ModelCase) -> Any:
 def declare_operators() -> None:
   """torchvision without its compiled part imports once the operators that it registers fakes for are declared."""
   import torch
+  from torch import library
 
   for name in ("nms", "qnms"):
     if not hasattr(torch.ops.torchvision, name):
-      torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+      library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
