@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from vu_jax.layers.convolution import conv
 from vu_jax.layers.convolution.conv import conv2d, conv3d, conv_transpose2d, conv_transpose3d
-from vu_jax.layers.convolution.conv_lowerings import METHODS, Window, applies
+from vu_jax.layers.convolution.conv_lowerings import applies
 from vu_jax.layers.convolution.conv_modules import Conv2D, Conv3D, ConvTranspose3D, DepthwiseConv3D
+from vu_jax.layers.convolution.conv_steps import METHODS
 from vu_jax.layers.convolution.conv_table import Plan, choose
 from vu_jax.layers.convolution.factorised import ChannelSeparatedConv3D, Conv2Plus1D, SeparableConv3D, middle_channels
+from vu_jax.layers.convolution.window import Window
 
 DENSE = [
   "",

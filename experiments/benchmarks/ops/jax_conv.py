@@ -8,7 +8,9 @@ from jax import Array
 
 from experiments.benchmarks.ops.case import OpCase
 from vu_jax.layers.convolution import conv_table, window
-from vu_jax.layers.convolution.conv_lowerings import DENSE, GROUPED, METHODS, Window, applies
+from vu_jax.layers.convolution.conv_lowerings import DENSE, GROUPED, applies
+from vu_jax.layers.convolution.conv_steps import METHODS
+from vu_jax.layers.convolution.window import Window
 
 
 def plain_conv(x: Array, kernel: Array, strides: Any, padding: Any, dilation: Any, groups: int) -> Array:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vu_jax.layers.convolution import window as windows
-from vu_jax.layers.convolution.conv_lowerings import Window, applies, lower
+from vu_jax.layers.convolution.conv_lowerings import applies, lower
 from vu_jax.layers.convolution.conv_table import Plan, choose, throughout
-from vu_jax.layers.convolution.window import Padding
+from vu_jax.layers.convolution.window import Padding, Window
 
 
 def conv3d(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vu_jax.layers.convolution.conv_lowerings import Window
+from vu_jax.layers.convolution.window import Window
 
 
 @dataclass(frozen=True)

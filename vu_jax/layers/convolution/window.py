@@ -1,11 +1,35 @@
 """Sliding windows: the sizes, strides and paddings that convolutions and pools have in common, checked once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Pads: TypeAlias = tuple[tuple[int, int], ...]
 Padding: TypeAlias = Literal["SAME", "VALID"] | Sequence[int | tuple[int, int]]
 AXES = ("time", "height", "width")
+
+
+@dataclass(frozen=True)
+class Window:
+  """How the window moves; every tuple has one entry per axis."""
+
+  strides: tuple[int, ...]
+  pads: Pads
+  dilation: tuple[int, ...]
+  groups: int = 1
+
+  def without(self, axis: int) -> "Window":
+    """For the convolution whose window is 1 along `axis`: nothing left to pad or to skip there."""
+    return replace(
+      self,
+      strides=_put(self.strides, axis, 1),
+      pads=_put(self.pads, axis, (0, 0)),
+      dilation=_put(self.dilation, axis, 1),
+    )
+
+
+def _put(values: tuple, axis: int, value) -> tuple:
+  return (*values[:axis], value, *values[axis + 1 :])
 
 
 def resolve(
