@@ -182,17 +182,8 @@ def x3d() -> Any:
 
 def video_net(model: str, **options: Any) -> Any:
   peers.peer("pytorchvideo")
-  return pytorchvideo_net(model, CLASSES, **options)
-
-
-def video_x3d() -> Any:
-  net = video_net("x3d", depth_factor=1)
-  return net, net
-
-
-def video_slowfast() -> Any:
-  net = video_net("slowfast")
-  return net, lambda video: net([video[:, :, ::4], video])
+  net = pytorchvideo_net(model, CLASSES, **options)
+  return net, (lambda video: net([video[:, :, ::4], video])) if model == "slowfast" else net
 
 
 SHALLOW = {"depths": (DEPTH,) * 4}
@@ -206,11 +197,19 @@ CASES: dict[str, Case] = {
   "r2plus1d_18": ("resnet3d", "r2plus1d_18", {}, lambda: video_resnet("r2plus1d_18"), torchvision.RULES),
   "ir_csn": ("csn", "ir_csn_50", SHALLOW, lambda: csn(False), vmz.RULES),
   "ip_csn": ("csn", "ip_csn_50", SHALLOW, lambda: csn(True), vmz.RULES),
+  "pytorchvideo csn": ("csn", "ir_csn_50", {}, lambda: video_net("csn"), pytorchvideo.RULES),
+  "pytorchvideo slow": ("resnet3d", "slow_r50", {}, lambda: video_net("resnet3d"), pytorchvideo.RULES),
   "i3d_r50": ("resnet3d", "i3d_r50", SHALLOW, i3d, pyslowfast.RULES),
   "slowfast": ("slowfast", "r50_8x8", SHALLOW, slowfast, pyslowfast.RULES),
   "x3d": ("x3d", "x3d_m", SHALLOW, x3d, pyslowfast.RULES),
-  "pytorchvideo slowfast": ("slowfast", "r50_8x8", {}, video_slowfast, pytorchvideo.RULES),
-  "pytorchvideo x3d": ("x3d", "x3d_m", {"depths": (1, 2, 5, 3)}, video_x3d, pytorchvideo.RULES),
+  "pytorchvideo slowfast": ("slowfast", "r50_8x8", {}, lambda: video_net("slowfast"), pytorchvideo.RULES),
+  "pytorchvideo x3d": (
+    "x3d",
+    "x3d_m",
+    {"depths": (1, 2, 5, 3)},
+    lambda: video_net("x3d", depth_factor=1),
+    pytorchvideo.RULES,
+  ),
 }
 
 

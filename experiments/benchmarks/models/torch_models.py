@@ -160,9 +160,6 @@ def _pytorchvideo(case: ModelCase) -> Any:
     options["model_depth"] = 101
   elif case.model == "x3d":
     options["depth_factor"] = 5.0 if case.peer == "x3d_l" else 2.2
-  else:
-    options["stem_conv_kernel_size"] = (1, 7, 7)
-    options["stage_conv_a_kernel_size"] = ((1, 1, 1), (1, 1, 1), (3, 1, 1), (3, 1, 1))
   return pytorchvideo_net(case.model, CLASSES, **options)
 
 
@@ -172,8 +169,11 @@ def pytorchvideo_net(model: str, classes: int, **options: Any) -> Any:
 
   name = {"resnet3d": "resnet"}.get(model, model)
   build = getattr(importlib.import_module(f"pytorchvideo.models.{name}"), f"create_{name}")
+  if model == "resnet3d":  # Slow
+    options["stem_conv_kernel_size"] = (1, 7, 7)
+    options["stage_conv_a_kernel_size"] = ((1, 1, 1), (1, 1, 1), (3, 1, 1), (3, 1, 1))
   if model == "csn":
-    options["norm"] = partial(torch.nn.BatchNorm3d, eps=1e-3)
+    options["stem_pool"] = torch.nn.MaxPool3d
   if model == "x3d":
     options["head_activation"] = None
   net = build(model_num_class=classes, dropout_rate=0.0, **options)
@@ -181,6 +181,8 @@ def pytorchvideo_net(model: str, classes: int, **options: Any) -> Any:
     for child, module in parent.named_children():
       if isinstance(module, torch.nn.AvgPool3d):  # of the head, which knows one size
         setattr(parent, child, torch.nn.AdaptiveAvgPool3d(1))
+      if model == "csn" and isinstance(module, torch.nn.BatchNorm3d):
+        module.eps = 1e-3
   if model == "x3d":
     net.blocks[1].res_blocks[0].branch1_norm = torch.nn.BatchNorm3d(24)  # PySlowFast's has it, and ours
   return net

@@ -15,6 +15,7 @@ from vu_jax.layers.attention import attention
 from vu_jax.layers.attention.embed import PatchEmbed
 from vu_jax.layers.convolution import conv, pool, window
 from vu_jax.layers.convolution.pool_lowerings import Pool
+from vu_jax.layers.dense import Dense
 from vu_jax.layers.recurrence import recurrent
 
 
@@ -64,6 +65,15 @@ def pool_lowerings(case: OpCase) -> tuple[str, ...]:
   return ("xla", "separable", "tiles") if _pool(case).tiled else ("xla", "separable")
 
 
+def linear(x: Array, kernel: Array, bias: Array) -> Array:
+  layer: Any = Dense
+  return layer(kernel.shape[-1], dtype=x.dtype.name).apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+
+def plain_linear(x: Array, kernel: Array, bias: Array) -> Array:
+  return x @ kernel + bias
+
+
 def patch_embed(x: Array, kernel: Array, bias: Array) -> Array:
   layer: Any = PatchEmbed
   patch = kernel.shape[:3]
@@ -87,6 +97,7 @@ OPS = {
   "avg_pool": JaxOp(pool.avg_pool, plain_avg_pool, pool_lowerings, pool_choice),
   "attend": JaxOp(attention.attend, jax_transformer.plain_attend, *jax_transformer.LOWERINGS),
   "block": JaxOp(jax_transformer.block, jax_transformer.plain_block, *jax_transformer.LOWERINGS),
+  "linear": JaxOp(linear, plain_linear),
   "patch_embed": JaxOp(patch_embed, plain_patch_embed),
   "rnn": JaxOp(jax_recurrent.ours(recurrent.RNN), jax_recurrent.plain_rnn),
   "lstm": JaxOp(jax_recurrent.ours(recurrent.LSTM, forget_bias=0.0), jax_recurrent.plain_lstm),

@@ -60,6 +60,12 @@ def embed_case(name: str, x: Shape, patch: Shape, features: int) -> OpCase:
   return OpCase(name, "transformer", "patch_embed", inputs, {}, 2 * math.prod(x) * features)
 
 
+def linear_case(name: str, x: Shape, features: int) -> OpCase:
+  """A matrix product and a bias: most of a transformer's work."""
+  inputs = {"x": x, "kernel": (x[-1], features), "bias": (features,)}
+  return OpCase(name, "transformer", "linear", inputs, {}, 2 * math.prod(x) * features)
+
+
 def attend_case(name: str, tokens: Shape) -> OpCase:
   """Attention of (B N A d) on itself: two products of every query with every key."""
   inputs = dict.fromkeys(("q", "k", "v"), tokens)
@@ -82,6 +88,8 @@ def block_case(name: str, tokens: Shape, heads: int) -> OpCase:
 TRANSFORMER = (
   block_case("block 1568 tokens x 768", (1, 1568, 768), 12),
   block_case("block 8 frames of 197 tokens x 768", (8, 197, 768), 12),
+  linear_case("linear 768 to 3072, 1568 tokens", (1, 1568, 768), 3072),
+  linear_case("linear 3072 to 768, 1568 tokens", (1, 1568, 3072), 768),
   attend_case("joint attention 1568 tokens", (1, 1568, 12, 64)),
   attend_case("divided attention, space", (8, 197, 12, 64)),
   attend_case("divided attention, time", (196, 8, 12, 64)),

@@ -69,6 +69,12 @@ def _patch_embed(x, kernel, bias):
   return F.conv3d(x, kernel, bias, kernel.shape[2:])
 
 
+def _linear(x, kernel, bias):
+  import torch.nn.functional as F
+
+  return F.linear(x, kernel, bias)
+
+
 def _attend(q, k, v):
   import torch.nn.functional as F
 
@@ -96,7 +102,7 @@ VIDEOS = {
 VECTORS = {"input_kernel": "c g -> g c", "hidden_kernel": "c g -> g c"}
 FRAMES = {"x": "b t h w c -> b t c h w", "output": "b t h w d -> b t d h w"}
 HEADS = dict.fromkeys(("q", "k", "v", "output"), "b n a d -> b a n d")
-LINEAR = {f"{name}_kernel": "c d -> d c" for name in ("qkv", "out", "up", "down")}
+MAPS = {f"{name}_kernel": "c d -> d c" for name in ("qkv", "out", "up", "down")}
 OPS = {
   "conv2d": TorchOp(_conv, IMAGES, images=True),
   "conv3d": TorchOp(_conv, VIDEOS, images=True),
@@ -106,7 +112,8 @@ OPS = {
   "avg_pool": TorchOp(_avg_pool, VIDEOS, images=True),
   "patch_embed": TorchOp(_patch_embed, VIDEOS, images=True),
   "attend": TorchOp(_attend, HEADS),
-  "block": TorchOp(_block, LINEAR),
+  "block": TorchOp(_block, MAPS),
+  "linear": TorchOp(_linear, {"kernel": "c d -> d c"}),
   "rnn": TorchOp(torch_recurrent.rnn, VECTORS),
   "lstm": TorchOp(torch_recurrent.lstm, VECTORS),
   "gru": TorchOp(torch_recurrent.gru, VECTORS),
