@@ -1,7 +1,8 @@
 """Batch norm whose gradient is one pass over the clip for the sums and one for the result.
 
 Differentiated by JAX, the normalisation of a clip goes through memory about twice as often as it has to; it is most of
-what a 3-D network does beside its convolutions.
+what a 3-D network does beside its convolutions. The barriers keep XLA from computing what comes in, such as a depthwise
+convolution, anew for each sum and for the result.
 """
 
 from functools import partial
@@ -62,21 +63,22 @@ def batch_normalized(
   x: Float[Array, "... C"], scale: Channels, bias: Channels, epsilon: float
 ) -> tuple[Float[Array, "... C"], Channels, Channels]:
   """(x - mean) / sqrt(var + epsilon) * scale + bias, and the mean and variance; of these no gradient is taken."""
-  mean, var = _moments(x)
-  factor = scale * jax.lax.rsqrt(var + epsilon)
-  return _affine(x, factor, bias - mean * factor), mean, var
+  return _forward(x, scale, bias, epsilon)[0]
 
 
 def _forward(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[tuple[Array, Array, Array], tuple]:
-  y, mean, var = batch_normalized(x, scale, bias, epsilon)
-  return (y, mean, var), (x, mean, jax.lax.rsqrt(var + epsilon), scale)
+  x = jax.lax.optimization_barrier(x)
+  mean, var = _moments(x)
+  inverse = jax.lax.rsqrt(var + epsilon)
+  factor = scale * inverse
+  return (_affine(x, factor, bias - mean * factor), mean, var), (x, mean, inverse, scale)
 
 
 def _backward(epsilon: float, kept: tuple, cotangents: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
   """With g = dy, n values per channel and h = (x - mean) inv: dx = scale inv (g - mean(g) - h mean(g h))."""
   del epsilon
   x, mean, inverse, scale = kept
-  grad = cotangents[0].astype(jnp.float32)
+  grad = jax.lax.optimization_barrier(cotangents[0]).astype(jnp.float32)
   axes = tuple(range(x.ndim - 1))
   share = x.shape[-1] / x.size
   d_bias = grad.sum(axes)

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, add, cast
+from vu_jax.layers.product import product
 
 
 class Dense(nn.Module):
@@ -23,7 +24,8 @@ class Dense(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "... C"]) -> Float[Array, "... D"]:
     x, kernel = cast(self.dtype, x, self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32))
-    return add_bias(self, x @ kernel) if self.use_bias else x @ kernel
+    y = product(x, kernel)
+    return add_bias(self, y) if self.use_bias else y
 
 
 def add_bias(module: nn.Module, y: Float[Array, "... D"], name: str = "bias") -> Float[Array, "... D"]:

@@ -15,6 +15,7 @@ from vu_jax.layers.convolution.window import Padding
 from vu_jax.layers.dense import add_bias
 from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, cast
+from vu_jax.layers.product import product
 
 Triple = tuple[int, int, int]
 
@@ -32,7 +33,7 @@ def embed_tubelets(video: Float[Array, "B T H W C"], kernel: Float[Array, "kt kh
   kt, kh, kw = kernel.shape[:3]
   check_divides(video.shape[1:4], (kt, kh, kw))
   tubelets = rearrange(video, "b (t kt) (h kh) (w kw) c -> b t h w (kt kh kw c)", kt=kt, kh=kh, kw=kw)
-  return jnp.einsum("bthwk,kd->bthwd", tubelets, rearrange(kernel, "kt kh kw c d -> (kt kh kw c) d"))
+  return product(tubelets, rearrange(kernel, "kt kh kw c d -> (kt kh kw c) d"))
 
 
 def check_divides(size: tuple[int, ...], patch: tuple[int, ...]) -> None:

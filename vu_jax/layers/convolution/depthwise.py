@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 from vu_jax.layers.convolution.window import Pads, output_size
 
-_TAPS = 9
+# Rows of so few columns are reduced for few taps at a time, longer ones for all.
+_SHORT, _ROW_TAPS = 24, 3
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -52,23 +53,24 @@ def _input_gradient(dy, kernel, size, strides, pads, dilation):
 
 
 def _kernel_gradient(x, dy, kernel, strides, dilation):
-  """All taps in one reduction over rows and columns: a reduction of its own per tap reads everything anew."""
+  """Many taps in one reduction, as one per tap reads everything anew; over columns, whose rows stay in the cache."""
   shifts = _shifts(x, kernel.shape[:-2], strides, dilation, dy.shape[1:-1])
   terms = [s.astype(jnp.float32) * dy.astype(jnp.float32) for s in shifts]
-  add = lambda a, b: [i + j for i, j in zip(a, b, strict=True)]  # noqa: E731
-  sums = jax.lax.reduce(terms, [jnp.zeros((), jnp.float32)] * len(terms), add, (x.ndim - 3, x.ndim - 2))
+  together = len(terms) if dy.shape[-2] > _SHORT else _ROW_TAPS
+  sums = [s for i in range(0, len(terms), together) for s in _sum_columns(terms[i : i + together])]
   return jnp.stack([s.reshape(-1, dy.shape[-1]).sum(0) for s in sums]).reshape(kernel.shape)
 
 
+def _sum_columns(terms: list[Array]) -> Sequence[Array]:
+  """(B ... W D) -> (B ... D) of each."""
+  add = lambda a, b: [i + j for i, j in zip(a, b, strict=True)]  # noqa: E731
+  return jax.lax.reduce(terms, [jnp.zeros((), jnp.float32)] * len(terms), add, (terms[0].ndim - 2,))
+
+
 def _multiply_add(x, kernel, strides, dilation, size):
-  """Sums a few taps at a time: XLA's loop over all of them would have more operands than the CPU has registers."""
   taps = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
   shifts = _shifts(x, kernel.shape[:-2], strides, dilation, size)
-  products = [s.astype(jnp.float32) * tap for s, tap in zip(shifts, taps, strict=True)]
-  total = functools.reduce(jnp.add, products[:_TAPS])
-  for i in range(_TAPS, len(products), _TAPS):
-    total = functools.reduce(jnp.add, products[i : i + _TAPS], jax.lax.optimization_barrier(total))
-  return total
+  return functools.reduce(jnp.add, [s.astype(jnp.float32) * tap for s, tap in zip(shifts, taps, strict=True)])
 
 
 def _shifts(

@@ -8,6 +8,7 @@ from vu_jax.layers.convolution.conv import conv2d
 from vu_jax.layers.dense import add_bias
 from vu_jax.layers.initial import KERNEL
 from vu_jax.layers.precision import Dtype, cast
+from vu_jax.layers.product import product
 from vu_jax.layers.recurrence.cells import norm
 
 
@@ -33,7 +34,7 @@ class InputMap(nn.Module):
       gates = conv2d(rearrange(x, "t b h w c -> (t b) h w c"), kernel)
       gates = rearrange(gates, "(t b) h w g -> t b h w g", b=x.shape[1])
     else:
-      gates = x @ kernel
+      gates = product(x, kernel)
     if self.norm_groups:
       return norm(gates, self.norm_groups, "norm", self.dtype)
     return add_bias(self, gates)
