@@ -1,8 +1,8 @@
 """Batch norm whose gradient is one pass over the clip for the sums and one for the result.
 
 Differentiated by JAX, the normalisation of a clip goes through memory about twice as often as it has to; it is most of
-what a 3-D network does beside its convolutions. The barriers keep XLA from computing what comes in, such as a depthwise
-convolution, anew for each sum and for the result.
+what a 3-D network does beside its convolutions. The barriers keep XLA from computing what comes in anew for each sum
+and for the result.
 """
 
 from functools import partial

@@ -1,7 +1,6 @@
 """Gates on channels: the clip's average decides how much of each channel passes."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from einops import rearrange, reduce
 from jaxtyping import Array, Float
@@ -53,8 +52,7 @@ class SqueezeExcite(nn.Module):
     if self.ratio <= 0:
       raise ValueError(f"ratio {self.ratio}: must be positive, 1/16 in X3D")
     channels = x.shape[-1]
-    # Else XLA computes the depthwise convolution in front of it twice: for the mean and for the product.
-    x = jax.lax.optimization_barrier(*cast(self.dtype, x))
+    (x,) = cast(self.dtype, x)
     narrow = squeezed_width(channels, self.ratio)
     hidden = nn.relu(Dense(narrow, dtype=self.dtype, name="squeeze")(global_mean(x)))
     return pass_through(x, Dense(channels, dtype=self.dtype, name="expand")(hidden))

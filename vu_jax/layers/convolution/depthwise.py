@@ -68,9 +68,11 @@ def _sum_columns(terms: list[Array]) -> Sequence[Array]:
 
 
 def _multiply_add(x, kernel, strides, dilation, size):
+  """The barrier keeps XLA from computing it anew in every op that follows, such as a norm, a gate and SiLU."""
   taps = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
   shifts = _shifts(x, kernel.shape[:-2], strides, dilation, size)
-  return functools.reduce(jnp.add, [s.astype(jnp.float32) * tap for s, tap in zip(shifts, taps, strict=True)])
+  products = [s.astype(jnp.float32) * tap for s, tap in zip(shifts, taps, strict=True)]
+  return jax.lax.optimization_barrier(functools.reduce(jnp.add, products))
 
 
 def _shifts(
